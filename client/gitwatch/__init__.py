@@ -1,0 +1,1 @@
+"""The gitwatch command: a thin client of gitwatchd."""

@@ -1,0 +1,52 @@
+"""The `gitwatch` command: what an exception means to the shell.
+
+Owns: the exit code. Runs: one process a command, one thread.
+Exit codes: 0 fine; 1 some repository failed; 2 usage; 3 refused; 4 no daemon and none could be started; 130
+interrupted. Never a traceback for what is the world's fault; a bug shows its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gitwatch.output import OutputClosed, complain
+from gitwatchd.errors import DaemonUnavailable, GitwatchError, PeerError, UserError
+from gitwatchd.wire.rpc import REFUSED, USAGE, RemoteError
+
+_INTERRUPTED = 130
+
+
+def main() -> int:
+    from gitwatch.cli import run
+
+    try:
+        return run(sys.argv[1:])
+    except GitwatchError as error:
+        complain(error.message, error.hint)
+        return exit_code(error)
+    except OutputClosed:
+        return _end_by_sigpipe()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def exit_code(error: GitwatchError) -> int:
+    if isinstance(error, UserError):
+        return 2
+    if isinstance(error, RemoteError):
+        return {USAGE: 2, REFUSED: 3}.get(error.code, 1)
+    return 4 if isinstance(error, DaemonUnavailable | PeerError) else 1
+
+
+def _end_by_sigpipe() -> int:
+    # As every program that does not catch it: quiet, and a shell with `pipefail` sees the usual 141.
+    import signal
+
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)
+    return 128 + signal.SIGPIPE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""The command line: which commands and options there are, and which module serves each.
+
+Owns: the table of commands. Runs: one process a command. Own parser, because argparse alone costs 8 ms; a
+command's module is imported when it is called, the help when it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from gitwatchd.errors import EnvironmentFailure, UserError
+
+TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    Value = bool | int | float | str
+    Command = Callable[["Invocation"], int]
+
+FLAG, COUNT, SECONDS, TEXT = "flag", "count", "seconds", "text"
+
+_GLOBAL = {"--state-dir": TEXT, "--help": FLAG, "-h": FLAG, "--version": FLAG}
+
+_STATUS = {
+    "--json": FLAG, "--jsonl": FLAG, "--porcelain": TEXT, "-z": FLAG,
+    "--no-wait": FLAG, "--verify": FLAG, "--direct": FLAG, "--include-ignored": FLAG,
+    "--jobs": COUNT, "--timeout": SECONDS, "--strict": FLAG, "--no-progress": FLAG,
+}  # fmt: skip
+
+_ANY = 1 << 30
+
+COMMANDS: Mapping[str, tuple[str, str, Mapping[str, str], int, int]] = {
+    "status": ("status", "status", _STATUS, 0, _ANY),
+    "roots add": ("repositories", "add_root", {"--include-ignored": FLAG}, 1, 1),
+    "roots rm": ("repositories", "remove_root", {}, 1, 1),
+    "roots list": ("repositories", "list_roots", {}, 0, 0),
+    "refresh": ("repositories", "refresh", {"--timeout": SECONDS}, 0, _ANY),
+    "verify": ("repositories", "verify", {"--timeout": SECONDS}, 0, _ANY),
+    "trust": ("repositories", "trust", {}, 1, 1),
+    "doctor": ("repositories", "doctor", {}, 0, 0),
+    "daemon start": ("control", "start", {}, 0, 0),
+    "daemon stop": ("control", "stop", {}, 0, 0),
+    "daemon restart": ("control", "restart", {}, 0, 0),
+    "daemon status": ("control", "status", {}, 0, 0),
+    "daemon logs": ("control", "logs", {}, 0, 0),
+    "help": ("help", "help_command", {}, 0, 2),
+}
+"""Command: module of this package, function, options, fewest and most operands."""
+
+_GROUPS = frozenset(name.split()[0] for name in COMMANDS if " " in name)
+
+
+_LONGEST_S = 600.0
+"""The daemon itself waits no longer than this for an analysis."""
+
+_GRACE_S = 10.0
+"""What the daemon gets beyond its own wait, to say what it did not finish."""
+
+
+class Invocation:
+    """One command as it was typed, and the time it has for everything."""
+
+    __slots__ = ("_ends_at", "command", "operands", "options")
+
+    def __init__(self, command: str, options: dict[str, Value], operands: list[str]) -> None:
+        self.command = command
+        self.options = options
+        self.operands = operands
+        timeout_s = self.timeout_s
+        self._ends_at = time.monotonic() + (_LONGEST_S + _GRACE_S if timeout_s is None else timeout_s)
+
+    def remaining_s(self) -> float:
+        """Seconds until everything must be over; above 0 even when it should be."""
+        return max(self._ends_at - time.monotonic(), 0.001)
+
+    def has(self, option: str) -> bool:
+        return option in self.options
+
+    @property
+    def state_dir(self) -> bytes | None:
+        """Absolute, as given by --state-dir."""
+        given = self.options.get("--state-dir")
+        return None if given is None else absolute(str(given))
+
+    @property
+    def timeout_s(self) -> float | None:
+        given = self.options.get("--timeout")
+        return None if given is None else float(given)
+
+    @property
+    def jobs(self) -> int | None:
+        given = self.options.get("--jobs")
+        return None if given is None else int(given)
+
+    def paths(self) -> list[bytes]:
+        """The operands as absolute paths without symlinks."""
+        return [absolute(operand) for operand in self.operands]
+
+
+def absolute(path: str) -> bytes:
+    # Not abspath: it takes the name before `..` away even where that is a symlink to another place.
+    return os.path.realpath(os.path.join(working_directory(), os.fsencode(path)))
+
+
+def working_directory() -> bytes:
+    try:
+        return os.getcwdb()
+    except OSError as why:
+        raise EnvironmentFailure(
+            f"the current directory cannot be read: {why.strerror}",
+            "it may have been deleted: `cd` to another",
+        ) from None
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit code of `gitwatch ARGUMENTS`. Raises UserError, and what the commands raise."""
+    invocation = parse(arguments)
+    module, function = (
+        ("help", "version") if invocation.has("--version") else COMMANDS[invocation.command][:2]
+    )
+    if invocation.has("--help") or invocation.has("-h"):
+        invocation.operands = invocation.command.split()
+        module, function = "help", "help_command"
+    command: Command = getattr(__import__(f"gitwatch.{module}", fromlist=[function]), function)
+    return command(invocation)
+
+
+def parse(arguments: Sequence[str]) -> Invocation:
+    """Options may stand anywhere before `--`; a command's own only after it."""
+    words: list[str] = []
+    options: dict[str, Value] = {}
+    operands: list[str] = []
+    command = None
+    known = _GLOBAL
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--" and command is not None:
+            operands += rest
+        elif argument.startswith("-") and len(argument) > 1:
+            name, value = _parse_option(argument, known, rest, command)
+            options[name] = value
+        elif command is not None:
+            operands.append(argument)
+        else:
+            words.append(argument)
+            command = _parse_command(words)
+            if command is not None:
+                known = {**_GLOBAL, **COMMANDS[command][2]}
+    if command is None:
+        return _without_command(words, options)
+    if not ("--help" in options or "-h" in options):
+        _check_operands(command, operands)
+    return Invocation(command, options, operands)
+
+
+def _parse_command(words: list[str]) -> str | None:
+    """The command that `words` name; None when a second word is needed."""
+    name = " ".join(words)
+    if name in COMMANDS:
+        return name
+    if len(words) == 1 and name in _GROUPS:
+        return None
+    group = words[0] + " " if len(words) > 1 else ""
+    choices = sorted({c.removeprefix(group).split()[0] for c in COMMANDS if c.startswith(group)})
+    raise UserError(f"no command {name!r}", _nearest(words[-1], choices))
+
+
+def _without_command(words: list[str], options: dict[str, Value]) -> Invocation:
+    if "--version" in options or "--help" in options or "-h" in options:
+        version = {"--version": True} if "--version" in options else {}
+        return Invocation("help", {**version}, words)
+    if words:
+        choices = ", ".join(c.split()[1] for c in COMMANDS if c.startswith(words[0] + " "))
+        raise UserError(f"`gitwatch {words[0]}` needs one of: {choices}", f"see `gitwatch help {words[0]}`")
+    raise UserError("which command?", "try `gitwatch status`, or `gitwatch help` for all of them")
+
+
+def _parse_option(
+    argument: str, known: Mapping[str, str], rest: Sequence[str] | object, command: str | None
+) -> tuple[str, Value]:
+    name, equals, given = argument.partition("=")
+    kind = known.get(name)
+    if kind is None:
+        after = f" of `gitwatch {command}`" if command else ""
+        raise UserError(f"no option {name!r}{after}", _nearest(name, list(known)))
+    if kind is FLAG:
+        if equals:
+            raise UserError(f"{name} takes no value")
+        return name, True
+    if not equals:
+        following = next(rest, None)  # type: ignore[call-overload]
+        if following is None:
+            raise UserError(
+                f"{name} needs a value", f"see `gitwatch help {command or ''}`".replace(" `", "`")
+            )
+        given = following
+    return name, _parse_value(name, kind, given)
+
+
+def _parse_value(name: str, kind: str, given: str) -> Value:
+    if kind is TEXT:
+        return given
+    try:
+        value: int | float = int(given) if kind is COUNT else float(given)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1e9 or (kind is SECONDS and value == 0):
+        wanted = "a whole number, 0 or more" if kind is COUNT else "a number of seconds above 0"
+        raise UserError(f"{name} needs {wanted}, not {given!r}")
+    return value
+
+
+def _check_operands(command: str, operands: list[str]) -> None:
+    least, most = COMMANDS[command][3:]
+    if len(operands) < least:
+        raise UserError(f"`gitwatch {command}` needs a PATH", f"see `gitwatch help {command}`")
+    if len(operands) > most:
+        raise UserError(f"`gitwatch {command}` takes no {operands[most]!r}", f"see `gitwatch help {command}`")
+    if "" in operands:
+        raise UserError("a PATH is empty", "say . for the current directory")
+
+
+def _nearest(word: str, choices: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, choices, 1)
+    return f"did you mean {near[0]!r}?" if near else "see `gitwatch help`"

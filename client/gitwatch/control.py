@@ -1,0 +1,93 @@
+"""`gitwatch daemon start|stop|restart|status|logs`.
+
+Owns nothing. Runs: one process a command. Where the user's systemd runs our unit, it is told instead of the
+daemon: a service that ends by itself would be started again by the next connection to its socket.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gitwatch import output
+from gitwatch.link import connect, find_running, places_of, shut_down
+from gitwatch.output import plain
+from gitwatchd.errors import DaemonUnavailable, EnvironmentFailure
+
+TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
+if TYPE_CHECKING:
+    from gitwatch.cli import Invocation
+    from gitwatch.link import Link
+
+_COPY_BYTES = 1 << 16
+
+
+def start(invocation: Invocation) -> int:
+    _describe(connect(invocation))
+    return 0
+
+
+def stop(invocation: Invocation) -> int:
+    output.write_text("stopped\n" if _stop(invocation) else "not running\n")
+    return 0
+
+
+def restart(invocation: Invocation) -> int:
+    _stop(invocation)
+    return start(invocation)
+
+
+def status(invocation: Invocation) -> int:
+    where = places_of(invocation)
+    link = find_running(where)
+    if link is None:
+        raise DaemonUnavailable(
+            f"no daemon answers at {os.fsdecode(where.socket)}", "`gitwatch daemon start` starts one"
+        )
+    _describe(link)
+    return 0
+
+
+def logs(invocation: Invocation) -> int:
+    if _systemd_runs_it(invocation):
+        os.execvp("journalctl", ["journalctl", "--user", "--unit", "gitwatchd.service", "--no-pager"])  # noqa: S606
+    log = places_of(invocation).log
+    try:
+        with open(log, "rb") as file:
+            while data := file.read(_COPY_BYTES):
+                output.write(data)
+    except OSError as why:
+        raise EnvironmentFailure(
+            f"no log at {os.fsdecode(log)}: {why.strerror}", "it is written once the daemon runs"
+        ) from None
+    return 0
+
+
+def _describe(link: Link) -> None:
+    hello = link.hello
+    output.write_text(
+        f"gitwatchd {plain(hello['version'])} runs (pid {hello['pid']})\n"
+        f"  socket  {plain(link.places.socket)}\n"
+        f"  state   {plain(hello['state_dir'])}\n"
+        f"  git     {plain(hello['git'] or '-')} ({plain(hello['git_version'] or '-')})\n"
+    )
+
+
+def _systemd_runs_it(invocation: Invocation) -> bool:
+    if invocation.state_dir is not None:
+        return False
+    from gitwatch.autostart import find_unit, systemctl
+
+    return find_unit(os.environ) is not None and systemctl("is-active", "gitwatchd.service")
+
+
+def _stop(invocation: Invocation) -> bool:
+    """Whether there was one to stop."""
+    from gitwatch.autostart import UNITS, find_unit, systemctl
+
+    by_systemd = False
+    if invocation.state_dir is None and find_unit(os.environ) is not None:
+        by_systemd = systemctl("is-active", *UNITS) and systemctl("stop", *UNITS)
+    link = find_running(places_of(invocation))
+    if link is not None:
+        shut_down(link)
+    return by_systemd or link is not None

@@ -1,0 +1,106 @@
+"""`gitwatch help`, `--help`, `--version`: the words.
+
+Owns: the help texts. Imported only when they are asked for.
+"""
+
+from __future__ import annotations
+
+from gitwatch import output
+from gitwatch.cli import COMMANDS
+from gitwatchd import __version__
+from gitwatchd.errors import UserError
+
+TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
+if TYPE_CHECKING:
+    from gitwatch.cli import Invocation
+
+_ALL = """\
+gitwatch shows the git status of every repository, from a daemon that keeps it true.
+
+usage: gitwatch [--state-dir DIR] COMMAND [OPTION...] [PATH...]
+
+  status [PATH...]      what is unfinished where
+  roots add|rm|list     the directories that are watched for ever
+  refresh [PATH...]     search and analyse again
+  verify [PATH...]      compare the daemon's answers with git's
+  trust PATH            allow the filters that a repository's own configuration defines
+  doctor                how the daemon is doing, and what limits it
+  daemon start|stop|restart|status|logs
+  help [COMMAND]
+
+  --state-dir DIR       a daemon of its own, with everything it keeps below DIR
+  --version
+
+Exit codes: 0 fine, 1 some repository failed, 2 usage, 3 refused, 4 no daemon, 130 interrupted.
+"""
+
+_TEXTS = {
+    "status": """\
+usage: gitwatch status [OPTION...] [PATH...]
+
+A PATH inside a worktree means that worktree and the repositories beneath it, any other directory all
+beneath it. Without PATH: all known repositories. A directory asked for is watched from then on, and
+forgotten after 14 days unasked.
+
+  --json                an array of reports
+  --jsonl               one report a line
+  --porcelain=v2 [-z]   what `git status --porcelain=v2 --branch --show-stash [-z]` prints, for one worktree
+
+  --no-wait             what is known now, however old; it says so
+  --verify              ask git
+  --direct              no daemon: search and run git now
+  --include-ignored     search ignored directories for repositories, too
+  --jobs N              at most N analyses at a time (0: one after the other in one worker)
+  --timeout S           answer within S seconds; what is not finished then says so
+  --strict              exit 1 also for repositories that are unsafe, stale, pending or gone
+  --no-progress         no progress on the terminal
+""",
+    "roots": """\
+usage: gitwatch roots add [--include-ignored] PATH
+       gitwatch roots rm PATH
+       gitwatch roots list
+
+Directories whose repositories are watched for ever. (Those merely asked for are forgotten after 14 days.)
+""",
+    "refresh": """\
+usage: gitwatch refresh [--timeout S] [PATH...]
+
+Search these directories again and analyse every repository in them, whatever the daemon believes.
+""",
+    "verify": """\
+usage: gitwatch verify [--timeout S] [PATH...]
+
+Compare the daemon's answer for each repository with git's own. Exit 1 when one differs: that is a bug.
+""",
+    "trust": """\
+usage: gitwatch trust PATH
+
+Allow the filter drivers that the repository's own configuration defines: `git status` runs them. It lapses
+when that configuration changes.
+""",
+    "doctor": "usage: gitwatch doctor\n\nHow the daemon is doing. Exit 1 when something is wrong.\n",
+    "daemon": """\
+usage: gitwatch daemon start|stop|restart|status|logs
+
+Commands start the daemon themselves when none runs. `status` exits 4 when none does.
+""",
+    "help": "usage: gitwatch help [COMMAND]\n",
+}
+
+
+def help_command(invocation: Invocation) -> int:
+    text = _ALL
+    if invocation.operands:
+        name = invocation.operands[0]
+        if name not in _TEXTS:
+            raise UserError(
+                f"no command {name!r}", f"one of: {', '.join(sorted({c.split()[0] for c in COMMANDS}))}"
+            )
+        text = _TEXTS[name]
+    output.write_text(text)
+    return 0
+
+
+def version(invocation: Invocation) -> int:
+    output.write_text(f"gitwatch {__version__}\n")
+    return 0

@@ -1,0 +1,132 @@
+"""The way to the daemon: connect, start one if none runs, agree on the protocol.
+
+Owns: the connection of one command. Runs: one process a command, one thread.
+Invariant: everything ends by a deadline. The greeting has a short one of its own: the daemon's serving
+thread never blocks, so one that does not greet is stopped or hung, and a long wait for it is a wait for
+nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from gitwatchd import __version__
+from gitwatchd.errors import DaemonUnavailable
+from gitwatchd.wire.address import Places, places
+from gitwatchd.wire.blocking import Connection, DaemonSilent
+from gitwatchd.wire.rpc import PROTOCOL
+
+TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gitwatch.cli import Invocation
+    from gitwatchd.wire.blocking import OnNotification
+
+_GREETING_S = 5.0
+_GONE_S = 10.0
+_STEP_S = 0.005
+
+
+class Link:
+    """A connection to a daemon that speaks our protocol; `hello` is its greeting."""
+
+    __slots__ = ("_connection", "hello", "places")
+
+    def __init__(self, connection: Connection, hello: dict[str, Any], where: Places) -> None:
+        self._connection = connection
+        self.hello = hello
+        self.places = where
+
+    def call(
+        self,
+        method: str,
+        *params: Any,
+        timeout_s: float,
+        on_notification: OnNotification | None = None,
+    ) -> Any:
+        """The result of one request, within `timeout_s`; raises as `Connection.call`."""
+        self._connection.renew_deadline(timeout_s)
+        return self._connection.call(method, *params, on_notification=on_notification)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def places_of(invocation: Invocation) -> Places:
+    return places(os.environ, os.getuid(), invocation.state_dir)
+
+
+def connect(invocation: Invocation) -> Link:
+    """To the running daemon, or to one that is started for this.
+
+    Raises DaemonUnavailable when none runs and none can be started, or when it is a newer, incompatible one;
+    DaemonSilent when it does not greet.
+    """
+    where = places_of(invocation)
+    limit_s = min(_GREETING_S, invocation.remaining_s())
+    link = find_running(where, limit_s)
+    if link is not None and link.hello["protocol"][0] < PROTOCOL[0]:
+        shut_down(link)
+        link = None
+    if link is None:
+        from gitwatch.autostart import START_S, start_daemon
+
+        started = start_daemon(where, invocation.state_dir, min(START_S, invocation.remaining_s()))
+        link = _greet(started, where, limit_s)
+    theirs = link.hello["protocol"][0]
+    if theirs != PROTOCOL[0]:
+        # A newer daemon is never replaced by an older client: two versions would end each other in turn.
+        raise DaemonUnavailable(
+            f"gitwatchd {link.hello['version']} speaks protocol {theirs}, this gitwatch only {PROTOCOL[0]}",
+            "use the newer gitwatch, or `gitwatch status --direct`",
+        )
+    return link
+
+
+def find_running(where: Places, limit_s: float = _GREETING_S) -> Link | None:
+    """The daemon that runs now, of any protocol; None when none does. Raises DaemonSilent, PeerError."""
+    try:
+        connection = Connection(where.socket, limit_s)
+    except DaemonSilent:
+        raise
+    except DaemonUnavailable:
+        return None
+    return _greet(connection, where, limit_s)
+
+
+def _greet(connection: Connection, where: Places, limit_s: float) -> Link:
+    connection.renew_deadline(limit_s)
+    return Link(connection, connection.call("hello", __version__, list(PROTOCOL)), where)
+
+
+def shut_down(link: Link) -> None:
+    """Ask the daemon to end, and wait until its process is gone. Raises DaemonSilent after some seconds."""
+    pid = int(link.hello["pid"])
+    link.call("shutdown", timeout_s=_GREETING_S)
+    link.close()
+    ends_at = time.monotonic() + _GONE_S
+    while _runs(pid):
+        if time.monotonic() > ends_at:
+            raise DaemonSilent(f"gitwatchd (pid {pid}) does not end", f"end it yourself: `kill {pid}`")
+        time.sleep(_STEP_S)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """It has ended, but its parent (a test, a container without init) does not collect it."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"Z"
+    except OSError:
+        return False

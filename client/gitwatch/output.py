@@ -1,0 +1,96 @@
+"""What the command writes: bytes to standard output, lines to standard error.
+
+Owns: descriptors 1 and 2. Runs: one process a command, one thread. Writes to the descriptors themselves:
+names that are not UTF-8 pass unchanged, and nothing is left to be flushed when the interpreter ends.
+Invariant: a line on standard error holds no control character, wherever its text comes from.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gitwatchd.errors import EnvironmentFailure
+
+STDOUT = 1
+STDERR = 2
+
+_ASCII_FORMS = {ord("↑"): "^", ord("↓"): "v", ord("…"): "~"}
+"""For a terminal that is not UTF-8; everything else that it lacks becomes `?`."""
+
+
+class OutputClosed(Exception):  # noqa: N818 - not an error, see below
+    """Whoever read standard output has gone: a pager that was quit, `head`."""
+
+
+def write(data: bytes) -> None:
+    """All of `data` to standard output. Raises OutputClosed, EnvironmentFailure (disk full)."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(STDOUT, rest) :]
+        except BlockingIOError:
+            import select
+
+            # Somebody who shares the terminal or pipe made it non-blocking; that is theirs to keep.
+            select.select([], [STDOUT], [])
+        except BrokenPipeError:
+            raise OutputClosed from None
+        except OSError as why:
+            raise EnvironmentFailure(f"cannot write the answer: {why.strerror}") from None
+
+
+def write_text(text: str | bytes) -> None:
+    """Text for people, in the encoding of this locale."""
+    if isinstance(text, bytes):
+        write(text)
+        return
+    encoding = sys.stdout.encoding if sys.stdout else "utf-8"
+    if encoding.lower().replace("-", "") == "utf8":
+        write(text.encode(errors="replace"))
+    else:
+        write(text.translate(_ASCII_FORMS).encode(encoding, "replace"))
+
+
+def complain(message: str, hint: str = "") -> None:
+    """One line on standard error, and one with what to do about it. Quiet when nobody can read it."""
+    lines = f"gitwatch: {plain(message)}\n"
+    if hint:
+        lines += f"  {plain(hint)}\n"
+    try:
+        os.write(STDERR, lines.encode(errors="replace"))
+    except OSError:
+        pass
+
+
+def plain(raw: str | bytes) -> str:
+    r"""`raw` without control characters (they show as `\xNN`): a file's name must not steer the terminal."""
+    text = raw.decode(errors="backslashreplace") if isinstance(raw, bytes) else raw
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+def is_terminal(descriptor: int) -> bool:
+    try:
+        return os.isatty(descriptor)
+    except OSError:
+        return False
+
+
+def width(descriptor: int) -> int | None:
+    """Columns of the terminal; None when it is none, or does not say."""
+    if not is_terminal(descriptor):
+        return None
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(descriptor).columns or None
+    except OSError:
+        return None
+
+
+def wants_colour() -> bool:
+    """Standard output is a terminal that can, and the user did not say no (no-color.org)."""
+    return is_terminal(STDOUT) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"

@@ -1,0 +1,107 @@
+"""`roots`, `refresh`, `verify`, `trust`, `doctor`: one request each, and its answer in words.
+
+Owns nothing. Runs: one process a command.
+"""
+
+from __future__ import annotations
+
+import time
+
+from gitwatch import output
+from gitwatch.link import connect
+from gitwatch.output import plain
+
+TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gitwatch.cli import Invocation
+
+
+def _call(invocation: Invocation, method: str, *params: Any) -> Any:
+    link = connect(invocation)
+    return link.call(method, *params, timeout_s=invocation.remaining_s())
+
+
+def _say(line: str) -> None:
+    output.write_text(line + "\n")
+
+
+def add_root(invocation: Invocation) -> int:
+    (path,) = invocation.paths()
+    options = {"include_ignored": True} if invocation.has("--include-ignored") else {}
+    _call(invocation, "roots.add", path, options)
+    _say(f"watching {plain(path)}")
+    return 0
+
+
+def remove_root(invocation: Invocation) -> int:
+    (path,) = invocation.paths()
+    _call(invocation, "roots.remove", path)
+    _say(f"no longer watching {plain(path)}")
+    return 0
+
+
+def list_roots(invocation: Invocation) -> int:
+    roots = _call(invocation, "roots.list")
+    rows = [("ROOT", "REPOSITORIES", "KEPT")]
+    rows += [(plain(root["path"]), str(root["repositories"]), _kept(root)) for root in roots]
+    path_width, count_width = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for path, count, kept in rows:
+        _say(f"{path:{path_width}}  {count:{count_width}}  {kept}")
+    return 0
+
+
+def _kept(root: dict[str, Any]) -> str:
+    if root["permanent"]:
+        return "for ever"
+    days = int((time.time() - root["asked_at"]) // 86400)
+    asked = "today" if days < 1 else "yesterday" if days == 1 else f"{days} days ago"
+    return f"for 14 days after it was last asked for ({asked})"
+
+
+def refresh(invocation: Invocation) -> int:
+    count = _call(invocation, "refresh", invocation.paths())["repositories"]
+    _say(f"refreshed {_repositories(count)}")
+    return 0
+
+
+def verify(invocation: Invocation) -> int:
+    answer = _call(invocation, "verify", invocation.paths())
+    differences = answer["differences"]
+    for difference in differences:
+        _say(f"{plain(difference['path'])}: the daemon's answer is not git's")
+        expected, answered = (_entries(difference[key]) for key in ("expected", "answered"))
+        for entry in expected:
+            if entry not in answered:
+                _say(f"  git only:    {plain(entry)}")
+        for entry in answered:
+            if entry not in expected:
+                _say(f"  daemon only: {plain(entry)}")
+    _say(f"verified {_repositories(answer['checked'])}: {len(differences)} differ from git")
+    return int(bool(differences))
+
+
+def _entries(raw: bytes | str | None) -> list[bytes]:
+    raw = raw.encode() if isinstance(raw, str) else raw or b""
+    return raw.split(b"\0")
+
+
+def _repositories(count: int) -> str:
+    return f"{count} {'repository' if count == 1 else 'repositories'}"
+
+
+def trust(invocation: Invocation) -> int:
+    (path,) = invocation.paths()
+    _call(invocation, "trust", path)
+    _say(f"trusting {plain(path)} until its configuration of filters changes")
+    return 0
+
+
+def doctor(invocation: Invocation) -> int:
+    options = {"width": output.width(output.STDOUT), "colour": output.wants_colour()}
+    view = _call(invocation, "render", "doctor", options)
+    output.write_text(view["text"])
+    for note in view["notes"]:
+        output.complain(note)
+    return int(bool(view["failed"]))

@@ -1,0 +1,208 @@
+"""One whole analysis (L3) of one repository: ask git, then complete its answer to facts.
+
+Owns nothing. Runs: in a worker process, or in a thread of the daemon for a single repository; it blocks.
+Invariant: the world's faults are outcomes. What `analyse` raises is a bug.
+Invariant: no command that a repository brings with it runs before its user allowed that (`Job.trusted`).
+Never: writes to the user's index, git dir or worktree.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Iterator
+
+from gitwatchd.analysis.facts import complete_facts
+from gitwatchd.analysis.private_index import IndexSnapshot, private_copy, read_snapshot
+from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git.child import GitAnswer, run_git, shown
+from gitwatchd.git.index_file import Index, parse_index
+from gitwatchd.git.layout import read_format, read_location
+from gitwatchd.git.porcelain import parse_status
+from gitwatchd.git.repository_config import RepositoryConfig, read_config
+from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Outcome, Unsafe
+
+STATUS = ("status", "--porcelain=v2", "--branch", "--show-stash", "-z")
+
+_MAX_SUBMODULES = 10_000
+"""Submodules can be made to contain each other through symlinks and `.git` files."""
+
+
+def analyse(job: Job) -> Outcome:
+    """Never raises for the world's fault. Takes no longer than `job.timeout_s` for git, a little more in
+    all."""
+    try:
+        return _analyse(job, time.monotonic() + job.timeout_s)
+    except EnvironmentFailure as failure:
+        return Failed(failure.message, failure.hint)
+    except OSError as error:
+        return Failed(f"{error.strerror or error}: {shown(job.location.path)}", _ask(job.location))
+
+
+def _analyse(job: Job, deadline: float) -> Outcome:
+    location = job.location
+    start = _find_start(location)
+    if start is None:
+        return _find_absence(location)
+    config = read_config(location)
+    snapshot, index = _read_index(location)
+    if not job.trusted and not location.bare:
+        driver = next(_foreign_drivers(location, config, index, deadline), None)
+        if driver is not None:
+            return Unsafe(
+                f"its own configuration defines {driver}, a command that git status would run",
+                f"gitwatch trust {_quoted(location.path)}",
+                complete_facts(location, config, None, index),
+            )
+    answer, index, refreshed = _ask_git(job, start, snapshot, index, deadline)
+    if answer.returncode == 0:
+        try:
+            status = parse_status(answer.stdout)
+        except ValueError as error:
+            return Failed(f"git's answer is not understood: {error}", _ask(location))
+        facts = complete_facts(location, config, status, index, refreshed=refreshed)
+        return Analysed(facts, answer.stdout)
+    return _explain(location, config, answer)
+
+
+def _find_absence(location: Location) -> Gone | Failed:
+    """Why the repository is not found where it was."""
+    for path in (location.path, location.git_dir, location.git_dir + b"/HEAD"):
+        try:
+            os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return Gone()
+        except OSError as error:
+            return Failed(f"{error.strerror}: {shown(path)}", f"ls -ld {_quoted(path)}")
+    return (
+        Gone()
+        if read_location(location.path)
+        else Failed("git would not take it for a repository", _ask(location))
+    )
+
+
+def _find_start(location: Location) -> bytes | None:
+    """Where git finds this repository from: not its worktree, when core.worktree puts that elsewhere."""
+    for start in (location.path, location.git_dir.removesuffix(b"/.git")):
+        if read_location(start) == location:
+            return start
+    return None
+
+
+def _read_index(location: Location) -> tuple[IndexSnapshot | None, Index | None]:
+    snapshot = read_snapshot(location.git_dir + b"/index")
+    return snapshot, None if snapshot is None else _parse(location, snapshot)
+
+
+def _parse(location: Location, snapshot: IndexSnapshot) -> Index | None:
+    try:
+        return parse_index(snapshot.raw, read_format(location.common_dir).oid_bytes, snapshot.mtime_ns)
+    except EnvironmentFailure:  # damaged, which git will say
+        return None
+
+
+def _ask_git(
+    job: Job, start: bytes, snapshot: IndexSnapshot | None, index: Index | None, deadline: float
+) -> tuple[GitAnswer, Index | None, bool]:
+    """The judge's answer; the index as git left it, and whether its recorded stats are those on the disk."""
+
+    def ask(index_file: bytes | None) -> GitAnswer:
+        return run_git(
+            STATUS,
+            cwd=start,
+            timeout_s=max(0.0, deadline - time.monotonic()),
+            index_file=index_file,
+            refresh_index=index_file is not None,
+            ceiling=os.path.dirname(start),
+        )
+
+    if snapshot is None or index is None or not _may_be_refreshed(job.location, index):
+        return ask(None), index, False
+    with private_copy(snapshot, job.index_cache) as copy:
+        if copy is None:
+            return ask(None), index, False
+        answer = ask(copy.path)
+        if not copy.intact():
+            return ask(None), index, False
+        if copy.as_made():
+            return answer, index, True
+        refreshed = read_snapshot(copy.path)
+        parsed = None if refreshed is None else _parse(job.location, refreshed)
+        return answer, parsed or index, parsed is not None
+
+
+def _may_be_refreshed(location: Location, index: Index) -> bool:
+    """Whether git, allowed to write this index, writes that file and nothing else.
+
+    A split index makes it write `sharedindex.*` into the user's git dir, a sparse one trees into the object
+    store. With submodules the permission is inherited by the `git status` of each, which then writes that
+    one's own index.
+    """
+    if location.bare or index.inexact is not None or index.gitlinks():
+        return False
+    return not os.path.lexists(location.path + b"/.gitmodules")
+
+
+def _foreign_drivers(
+    location: Location, config: RepositoryConfig, index: Index | None, deadline: float
+) -> Iterator[str]:
+    """Filter drivers that come with the repository or its submodules, as far down as git status would go."""
+    seen = {location.git_dir}
+    pending = [(location, config, index)]
+    while pending and len(seen) < _MAX_SUBMODULES:
+        where, its_config, its_index = pending.pop()
+        for driver in its_config.filter_drivers_of_repository():
+            below = "" if where is location else f" (submodule {shown(where.path)})"
+            yield f"filter.{shown(driver)}{below}"
+        for name in _gitlinks(where, its_index, deadline):
+            # By its place in the worktree, not by .git/modules: its `.git` file may lead anywhere.
+            submodule = read_location(os.path.join(where.path, name))
+            if submodule is None or submodule.git_dir in seen:
+                continue
+            seen.add(submodule.git_dir)
+            its_config = read_config(submodule)
+            pending.append((submodule, its_config, _read_index(submodule)[1]))
+
+
+def _gitlinks(location: Location, index: Index | None, deadline: float) -> list[bytes]:
+    if index is not None and index.inexact is None:
+        return index.gitlinks()
+    start = _find_start(location)
+    if start is None:
+        return []
+    # ls-files reads any kind of index and runs no filter.
+    answer = run_git(
+        ("ls-files", "--stage", "-z"),
+        cwd=start,
+        timeout_s=max(0.0, deadline - time.monotonic()),
+        ceiling=os.path.dirname(start),
+    )
+    entries = (entry.partition(b"\t") for entry in answer.stdout.split(b"\0"))
+    return [name for fields, _, name in entries if fields.startswith(b"160000 ")]
+
+
+def _explain(location: Location, config: RepositoryConfig, answer: GitAnswer) -> Outcome:
+    """git refused: by nature, by ownership, or because something is broken."""
+    lines = [line for line in answer.stderr.splitlines() if line.strip()]
+    fatal = [line for line in lines if line.startswith(b"fatal: ")]
+    last = (fatal or lines or [b""])[-1]
+    path = _quoted(location.path)
+    if b"dubious ownership" in answer.stderr:
+        return Unsafe(
+            "it belongs to another user",
+            f"git config --global --add safe.directory {path}",
+            complete_facts(location, config, None, None),
+        )
+    if location.bare and b"must be run in a work tree" in last:
+        return Analysed(complete_facts(location, config, None, None), None, answer.stderr)
+    reason = shown(last.removeprefix(b"fatal: ")) or f"git status ended with {answer.returncode}"
+    return Failed(reason, _ask(location))
+
+
+def _ask(location: Location) -> str:
+    return f"git -C {_quoted(location.path)} status"
+
+
+def _quoted(path: bytes) -> str:
+    return shlex.quote(shown(path))

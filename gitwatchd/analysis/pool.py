@@ -1,0 +1,325 @@
+"""Worker processes for backlogs of whole analyses: first scans, verification after a restart.
+
+Owns: the workers, their sockets, and every submitted job until its outcome is handed on. Runs: serving thread
+only; never waits (but in `close`).
+Invariant: every job submitted has exactly one outcome, delivered from the loop, never from within `submit`.
+Invariant: a worker has at most one job in hand and one waiting, so that it need not wait for us between two.
+Invariant: a worker that dies or hangs costs its job one retry and one `Failed`; other jobs only time.
+Never: `fork` without exec (the daemon has threads); a pickled anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from gitwatchd.analysis.worker import Frames, encode_frame, job_to_wire, outcome_from_wire
+from gitwatchd.loop import Loop, Timer
+from gitwatchd.model.repository import Failed, Job, Outcome
+
+log = logging.getLogger(__name__)
+
+PREFETCH = 2
+"""Jobs of one worker: in hand and waiting."""
+
+_IDLE_S = 5.0
+_MARGIN_S = 5.0
+"""Beyond the job's own deadline: a worker's start on a loaded machine, ending git, reading objects."""
+_UNKILLABLE_S = 2.0
+"""What lives this long after SIGKILL sleeps uninterruptibly, on a dead mount."""
+_REAP_INTERVAL_S = 0.02
+_CHUNK_BYTES = 1 << 20
+_ATTEMPTS = 2
+
+
+def pool_ceiling(cores: int) -> int:
+    """gitoverit's rule."""
+    return max(1, cores) if cores <= 2 else min(cores - 1, 8)
+
+
+@dataclass(slots=True)
+class _Task:
+    number: int
+    job: Job
+    attempts: int = 0
+
+
+class _Worker:
+    __slots__ = ("deadline", "frames", "idle", "process", "sock", "tasks")
+
+    def __init__(self) -> None:
+        self.sock, theirs = socket.socketpair()
+        self.sock.setblocking(False)
+        try:
+            # -P: the current directory is no place to import from. A session of its own: a terminal's Ctrl-C
+            # is the daemon's to handle, and by the session what a worker started is found when it is killed.
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "gitwatchd.analysis.worker"],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                close_fds=False,
+                start_new_session=True,
+            )
+        except OSError:
+            self.sock.close()
+            raise
+        finally:
+            theirs.close()
+        self.frames = Frames()
+        self.tasks: deque[_Task] = deque()
+        self.deadline: Timer | None = None
+        self.idle: Timer | None = None
+
+
+class Pool:
+    """`on_outcome` is called once for each job submitted, from the loop.
+
+    `mount_of` names the file system a path lies on, without touching it: when a worker cannot be killed, jobs
+    of the same one fail at once.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        ceiling: int,
+        on_outcome: Callable[[Job, Outcome], None],
+        mount_of: Callable[[bytes], bytes] = lambda path: path,
+    ) -> None:
+        self._loop = loop
+        self._ceiling = max(1, ceiling)
+        self._on_outcome = on_outcome
+        self._mount_of = mount_of
+        self._workers: list[_Worker] = []
+        self._stuck: list[tuple[_Worker, bytes | None]] = []
+        self._backlog: deque[_Task] = deque()
+        self._submitted = 0
+
+    def capacity(self) -> int:
+        """How many more jobs it can use now; what is submitted beyond that waits its turn."""
+        places = PREFETCH * max(1, self._limit(), len(self._workers))
+        return max(0, places - self.pending())
+
+    def pending(self) -> int:
+        """Jobs without an outcome yet."""
+        return len(self._backlog) + sum(len(worker.tasks) for worker in self._workers)
+
+    def pids(self) -> list[int]:
+        return [worker.process.pid for worker in self._workers]
+
+    def submit(self, job: Job) -> None:
+        self._submitted += 1
+        self._backlog.append(_Task(self._submitted, job))
+        self._distribute()
+
+    def set_ceiling(self, ceiling: int) -> None:
+        """0 and 1 are both one at a time. Surplus workers end when they have nothing in hand."""
+        self._ceiling = max(1, ceiling)
+        for worker in list(self._workers):
+            if not worker.tasks and len(self._workers) > self._ceiling:
+                self._dismiss(worker)
+        self._distribute()
+
+    def close(self) -> None:
+        """End all workers, and with them their git children; jobs without outcome are dropped. Waits a
+        second."""
+        self._backlog.clear()
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            self._let_go(worker)
+        deadline = time.monotonic() + 1.0
+        for worker in workers:
+            try:
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _kill_session(worker.process.pid)
+                with suppress(subprocess.TimeoutExpired):
+                    worker.process.wait(0.5)
+
+    def _limit(self) -> int:
+        """How many workers there may be now: the ceiling, less stuck ones, halved on a machine busy with
+        others."""
+        limit = self._ceiling
+        others = os.getloadavg()[0] - len(self._workers)
+        if others > 2 * (os.cpu_count() or 1):
+            limit = (limit + 1) // 2
+        return limit - len(self._stuck)
+
+    def _distribute(self) -> None:
+        while self._backlog:
+            job = self._backlog[0].job
+            if self._stuck and self._mount_of(job.location.path) in {mount for _, mount in self._stuck}:
+                self._backlog.popleft()
+                self._deliver(job, Failed("its file system does not answer", "see: gitwatch doctor"))
+                continue
+            worker = self._find_place()
+            if worker is not None:
+                self._hand(worker, self._backlog.popleft())
+            elif self._workers:
+                return
+            else:
+                self._fail_backlog()
+
+    def _find_place(self) -> _Worker | None:
+        least = min(self._workers, key=lambda worker: len(worker.tasks), default=None)
+        if least is not None and not least.tasks:
+            return least
+        # A start costs 100 ms of a core: a worker more for every two jobs that wait.
+        wanted = min(self._limit(), -(-self.pending() // PREFETCH))
+        if len(self._workers) < wanted:
+            return self._start()
+        if least is not None and len(least.tasks) < PREFETCH:
+            return least
+        return None
+
+    def _start(self) -> _Worker | None:
+        try:
+            worker = _Worker()
+        except OSError as error:  # no process, no descriptor: go on with those there are
+            log.warning("no worker could be started: %s", error)
+            return None
+        self._workers.append(worker)
+        self._loop.on_readable(worker.sock.fileno(), lambda: self._receive(worker))
+        return worker
+
+    def _hand(self, worker: _Worker, task: _Task) -> None:
+        if worker.idle is not None:
+            worker.idle.cancel()
+            worker.idle = None
+        worker.tasks.append(task)
+        # Two jobs, of four paths each, always fit a socket's buffer. When the worker has died, its end of
+        # file tells.
+        with suppress(OSError):
+            worker.sock.sendall(encode_frame([task.number, job_to_wire(task.job)]))
+        if len(worker.tasks) == 1:
+            self._expect(worker)
+
+    def _expect(self, worker: _Worker) -> None:
+        """Set the deadline of the job in hand, or the end of an idle worker."""
+        if worker.deadline is not None:
+            worker.deadline.cancel()
+            worker.deadline = None
+        if worker.tasks:
+            timeout_s = worker.tasks[0].job.timeout_s + _MARGIN_S
+            worker.deadline = self._loop.call_later(
+                timeout_s, lambda: self._lose(worker, "did not end in time")
+            )
+        elif len(self._workers) > max(1, self._limit()):
+            self._dismiss(worker)
+        else:
+            worker.idle = self._loop.call_later(_IDLE_S, lambda: self._dismiss(worker))
+
+    def _receive(self, worker: _Worker) -> None:
+        if worker not in self._workers:
+            return  # let go in this very turn of the loop, which had found its socket readable
+        try:
+            data = worker.sock.recv(_CHUNK_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lose(worker, "died")
+            return
+        for number, wire, trace in worker.frames.feed(data):
+            task = worker.tasks.popleft()
+            if task.number != number:
+                raise AssertionError(f"worker answered {number}, not {task.number}")
+            if trace is not None:
+                log.error("analysis of %r: %s", task.job.location.path, trace)
+            self._deliver(task.job, outcome_from_wire(wire))
+            # Before the deadline is set: an idle worker must not be dismissed while others' jobs wait.
+            self._distribute()
+            self._expect(worker)
+
+    def _deliver(self, job: Job, outcome: Outcome) -> None:
+        self._loop.call_soon(lambda: self._on_outcome(job, outcome))
+
+    def _lose(self, worker: _Worker, how: str) -> None:
+        """The worker died or must die: its job in hand is tried once more, the one behind it just moves
+        on."""
+        self._workers.remove(worker)
+        self._let_go(worker)
+        # Before it is reaped: until then nobody else can have its number, which is its session's.
+        _kill_session(worker.process.pid)
+        mount = None
+        if worker.tasks:
+            task = worker.tasks[0]
+            task.attempts += 1
+            mount = self._mount_of(task.job.location.path)
+            log.warning("the worker that analysed %r %s", task.job.location.path, how)
+            if task.attempts >= _ATTEMPTS:
+                worker.tasks.popleft()
+                self._deliver(
+                    task.job, Failed(f"the process that analysed it {how}, twice", "see: gitwatch doctor")
+                )
+            self._backlog.extendleft(reversed(worker.tasks))
+            worker.tasks.clear()
+        self._reap(worker, time.monotonic() + _UNKILLABLE_S, mount)
+        self._distribute()
+
+    def _dismiss(self, worker: _Worker) -> None:
+        """Let an idle worker end by itself."""
+        self._workers.remove(worker)
+        self._let_go(worker)
+        self._reap(worker, time.monotonic() + _UNKILLABLE_S, None)
+
+    def _let_go(self, worker: _Worker) -> None:
+        for timer in (worker.deadline, worker.idle):
+            if timer is not None:
+                timer.cancel()
+        self._loop.forget(worker.sock.fileno())
+        worker.sock.close()
+
+    def _reap(self, worker: _Worker, deadline: float, mount: bytes | None) -> None:
+        """Collect the ended process; one that will not end counts against the ceiling, and its mount is
+        avoided."""
+        if worker.process.poll() is not None:
+            if any(stuck is worker for stuck, _ in self._stuck):
+                self._stuck = [(stuck, where) for stuck, where in self._stuck if stuck is not worker]
+                self._distribute()
+            return
+        if time.monotonic() < deadline:
+            self._loop.call_later(_REAP_INTERVAL_S, lambda: self._reap(worker, deadline, mount))
+            return
+        if all(stuck is not worker for stuck, _ in self._stuck):
+            log.error(
+                "worker %d cannot be killed; it holds one of %d places", worker.process.pid, self._ceiling
+            )
+            self._stuck.append((worker, mount))
+            _kill_session(worker.process.pid)
+        self._loop.call_later(_UNKILLABLE_S, lambda: self._reap(worker, deadline, mount))
+
+    def _fail_backlog(self) -> None:
+        """No worker and none to be had: say so, rather than wait for ever."""
+        while self._backlog:
+            task = self._backlog.popleft()
+            self._deliver(
+                task.job, Failed("no process could be started to analyse it", "see: gitwatch doctor")
+            )
+
+
+def _kill_session(leader: int) -> None:
+    """SIGKILL to a worker and all it started: its git children are in process groups of their own."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+    with suppress(OSError):  # no /proc: an orphaned git ends with its own work
+        for name in os.listdir("/proc"):
+            if name.isdigit() and _session_of(int(name)) == leader:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(int(name), signal.SIGKILL)
+
+
+def _session_of(pid: int) -> int | None:
+    with suppress(OSError):
+        return os.getsid(pid)
+    return None

@@ -1,0 +1,136 @@
+"""A worker process: `python -m gitwatchd.analysis.worker`; its stdin is a socket for jobs and outcomes.
+
+Owns: nothing that outlives a job. Runs: a process of its own, one job at a time on the main thread; a second
+thread reads the socket, so that the end of the daemon ends a worker in the middle of a job, and its git child
+with it. A frame is four bytes of length (big endian) and that many of MessagePack: `[number, job]` in,
+`[number, outcome, traceback or None]` out, in the order of the jobs.
+Invariant: a bug in a job is answered like any job, with its traceback; the worker goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import struct
+import threading
+import traceback
+from collections.abc import Iterator
+from typing import Any, assert_never
+
+import msgpack
+
+from gitwatchd.model.report import facts_from_wire, facts_to_wire
+from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Outcome, RepoPath, Unsafe
+
+_LENGTH = struct.Struct(">I")
+_CHUNK_BYTES = 1 << 18
+
+
+class Frames:
+    """Bytes in, frames out. No I/O."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[list[Any]]:
+        self._buffer += data
+        while len(self._buffer) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
+            if len(self._buffer) < end:
+                return
+            payload = bytes(memoryview(self._buffer)[_LENGTH.size : end])
+            del self._buffer[:end]
+            yield msgpack.unpackb(payload)
+
+
+def encode_frame(message: list[Any]) -> bytes:
+    payload: bytes = msgpack.packb(message)
+    return _LENGTH.pack(len(payload)) + payload
+
+
+def job_to_wire(job: Job) -> list[Any]:
+    where = job.location
+    return [
+        where.path, where.git_dir, where.common_dir, where.bare,
+        job.index_cache, job.timeout_s, job.trusted,
+    ]  # fmt: skip
+
+
+def job_from_wire(wire: list[Any]) -> Job:
+    path, git_dir, common_dir, bare, index_cache, timeout_s, trusted = wire
+    return Job(Location(RepoPath(path), git_dir, common_dir, bare), index_cache, timeout_s, trusted)
+
+
+def outcome_to_wire(outcome: Outcome) -> list[Any]:
+    match outcome:
+        case Analysed(facts, entries, message):
+            return ["analysed", facts_to_wire(facts), entries, message]
+        case Unsafe(reason, hint, facts):
+            return ["unsafe", reason, hint, facts_to_wire(facts)]
+        case Failed(reason, hint):
+            return ["failed", reason, hint]
+        case Gone():
+            return ["gone"]
+        case _:
+            assert_never(outcome)
+
+
+def outcome_from_wire(wire: list[Any]) -> Outcome:
+    match wire:
+        case ["analysed", facts, entries, message]:
+            return Analysed(facts_from_wire(facts), entries, message)
+        case ["unsafe", reason, hint, facts]:
+            return Unsafe(reason, hint, facts_from_wire(facts))
+        case ["failed", reason, hint]:
+            return Failed(reason, hint)
+        case ["gone"]:
+            return Gone()
+        case _:
+            raise ValueError(f"not an outcome: {wire!r:.80}")
+
+
+def main() -> None:
+    from gitwatchd.analysis.job import (
+        analyse,
+    )  # not at the top: the daemon imports this module for its frames
+
+    # Away from descriptor 0, and close-on-exec: a git child that held it would hide our end from the daemon.
+    sock = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    os.close(null)
+    jobs: queue.SimpleQueue[tuple[int, Job]] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(sock, jobs), daemon=True).start()
+    while True:
+        number, job = jobs.get()
+        try:
+            frame = encode_frame([number, outcome_to_wire(analyse(job)), None])
+        except Exception as bug:  # noqa: BLE001 - one of the four seams of errors.py: a bug ends its job only
+            failed = Failed(f"internal error: {type(bug).__name__}", "see the log: gitwatch daemon logs")
+            frame = encode_frame([number, outcome_to_wire(failed), traceback.format_exc()])
+        try:
+            sock.sendall(frame)
+        except OSError:
+            return  # the daemon is gone
+
+
+def _receive(sock: socket.socket, jobs: queue.SimpleQueue[tuple[int, Job]]) -> None:
+    from gitwatchd.git.child import end_running_children
+
+    frames = Frames()
+    try:
+        while data := sock.recv(_CHUNK_BYTES):
+            for number, job in frames.feed(data):
+                jobs.put((number, job_from_wire(job)))
+    except OSError:
+        pass  # a reset: the daemon is as gone as after an orderly end
+    end_running_children()
+    # Not sys.exit: the main thread may hang in a call on a dead mount.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

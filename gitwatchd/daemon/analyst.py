@@ -1,0 +1,105 @@
+"""Who carries out a whole analysis (L3): a thread of the daemon for one or two, the process pool for a backlog.
+
+Owns: the two threads, the pool. Runs: serving thread; `analyse` itself on the threads and in the workers.
+A cold pool costs 200 ms, which is a hundred times a single `git status`: so one at a time goes the direct way. What lies
+on a mount that may hang goes to a worker, which can be killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from gitwatchd.analysis.pool import Pool
+from gitwatchd.loop import Loop, Timer
+from gitwatchd.model.repository import Failed, Job, Outcome
+
+_log = logging.getLogger(__name__)
+
+DIRECT_SLOTS = 2
+BACKLOG_FOR_POOL = 6
+"""Jobs wanted at once from which the start of worker processes pays."""
+SAFETY_S = 5.0
+"""How long a thread may overrun its job's deadline (git was ended by then) before the job counts as hanging."""
+
+OnOutcome = Callable[[Job, Outcome], None]
+
+
+class Analyst:
+    def __init__(self, loop: Loop, ceiling: int, on_outcome: OnOutcome) -> None:
+        self._loop = loop
+        self._on_outcome = on_outcome
+        self.pool = Pool(loop, ceiling, self._pool_done)
+        self._direct: dict[int, Timer] = {}
+        """The jobs that threads carry, by number, with the timer that gives each up."""
+        self._number = 0
+        self._in_pool = 0
+        self._queue: queue.SimpleQueue[tuple[int, Job] | None] = queue.SimpleQueue()
+        self._threads = 0
+        self.limit: int | None = None
+        """Most jobs at once that a request allows; 0: one at a time, in one worker."""
+
+    def room(self, backlog: int) -> int:
+        """How many more jobs are welcome now, given how many are wanted in all."""
+        room = DIRECT_SLOTS - len(self._direct)
+        if self.limit is not None:
+            return max(0, max(1, self.limit) - len(self._direct) - self._in_pool)
+        if backlog > BACKLOG_FOR_POOL:
+            room += self.pool.capacity()
+        return max(0, room)
+
+    def submit(self, job: Job, *, local: bool) -> None:
+        """Ends in exactly one `on_outcome`, on the serving thread."""
+        if not local or self.limit == 0 or len(self._direct) >= DIRECT_SLOTS:
+            self._in_pool += 1
+            self.pool.submit(job)
+            return
+        self._number += 1
+        number = self._number
+        self._direct[number] = self._loop.call_later(job.timeout_s + SAFETY_S, lambda: self._give_up(number, job))
+        if self._threads < len(self._direct):
+            self._start_thread()
+        self._queue.put((number, job))
+
+    def _pool_done(self, job: Job, outcome: Outcome) -> None:
+        self._in_pool -= 1
+        self._on_outcome(job, outcome)
+
+    def _start_thread(self) -> None:
+        self._threads += 1
+        threading.Thread(target=self._work, name="analyse", daemon=True).start()
+
+    def _work(self) -> None:
+        from gitwatchd.analysis.job import analyse  # pygit2: 70 ms that the start of the daemon does not pay
+
+        while (item := self._queue.get()) is not None:
+            number, job = item
+            outcome: Outcome
+            try:
+                outcome = analyse(job)
+            except Exception:  # noqa: BLE001 - a seam of errors.py: a bug ends this job only
+                _log.exception("analysing %r", job.location.path)
+                outcome = Failed("a bug ended its analysis: see the log", "gitwatch daemon logs")
+            self._loop.call_from_thread(partial(self._done, number, job, outcome))
+
+    def _done(self, number: int, job: Job, outcome: Outcome) -> None:
+        if (timer := self._direct.pop(number, None)) is not None:
+            timer.cancel()
+            self._on_outcome(job, outcome)
+
+    def _give_up(self, number: int, job: Job) -> None:
+        if self._direct.pop(number, None) is None:
+            return
+        # The thread hangs in the kernel or in a library and cannot be ended: leave it behind, try once more where it can.
+        self._threads -= 1
+        _log.warning("a thread hangs analysing %r", job.location.path)
+        self._in_pool += 1
+        self.pool.submit(job)
+
+    def close(self) -> None:
+        for _ in range(self._threads):
+            self._queue.put(None)
+        self.pool.close()

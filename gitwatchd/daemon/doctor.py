@@ -1,0 +1,123 @@
+"""What the daemon knows of itself, for `gitwatch doctor` and for bug reports.
+
+Owns: the counts of audits and the last problems. Runs: serving thread. Reads, decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import resource
+import time
+from collections import Counter, deque
+from typing import Any
+
+from gitwatchd import __version__
+from gitwatchd.daemon.fleet import Fleet
+from gitwatchd.engine.events import Level
+from gitwatchd.git.child import git_path, git_version
+from gitwatchd.model.report import State, Watch, text_or_bytes
+from gitwatchd.wire.address import Places
+
+_KEPT_ERRORS = 20
+_SHOWN_DEGRADED = 50
+
+
+class LastErrors(logging.Handler):
+    """Keeps the newest warnings and errors of the log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.records: deque[dict[str, Any]] = deque(maxlen=_KEPT_ERRORS)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append({"at": record.created, "path": record.name, "text": record.getMessage()})
+
+
+class Doctor:
+    def __init__(self, places: Places, fleet: Fleet, errors: LastErrors) -> None:
+        self._places = places
+        self._fleet = fleet
+        self._errors = errors
+        self._started_at = time.time()
+        self._audits = 0
+        self._wrong = 0
+        self.problems: list[dict[str, str]] = []
+        """What went wrong at start and has a cure: `{what, hint}`."""
+
+    @property
+    def state_dir(self) -> str | bytes | None:
+        return text_or_bytes(self._places.state_dir)
+
+    def count_audit(self, checked: int, wrong: int) -> None:
+        self._audits += checked
+        self._wrong += wrong
+
+    def facts(self) -> dict[str, Any]:
+        """The map of `gitwatchd.render.doctor_view`."""
+        fleet, places = self._fleet, self._places
+        epoch = time.time()
+        states: Counter[str] = Counter()
+        watches: Counter[str] = Counter()
+        degraded: list[dict[str, str]] = []
+        for repository in fleet.engine.repositories.values():
+            standing = repository.standing(fresh=repository.current, epoch=epoch)
+            states[standing.state.value] += 1
+            watches[standing.watch.value] += 1
+            if standing.watch is not Watch.WATCHED or standing.state in (State.FAILED, State.UNSAFE):
+                degraded.append(
+                    {"what": f"{os.fsdecode(repository.path)}: {standing.state}, {standing.watch}: {standing.reason}",
+                     "hint": standing.hint}
+                )  # fmt: skip
+        degraded += [
+            {"what": f"{os.fsdecode(path)}: cannot be read: {reason}", "hint": ""}
+            for path, reason in fleet.unreadable.items()
+        ]
+        counted = fleet.watcher.counts()
+        analyst = fleet.analyst
+        return {
+            "version": __version__,
+            "python": platform.python_version(),
+            "git": git_path(),
+            "git_version": git_version(),
+            "pid": os.getpid(),
+            "started_at": self._started_at,
+            "socket": text_or_bytes(places.socket),
+            "state_dir": self.state_dir,
+            "cache_dir": text_or_bytes(places.cache_dir),
+            "log": text_or_bytes(places.log),
+            "limits": {
+                "max_user_watches": _read_limit("max_user_watches"),
+                "max_user_instances": _read_limit("max_user_instances"),
+                "max_queued_events": _read_limit("max_queued_events"),
+                "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            },
+            "watches": {
+                "used": counted["watches"],
+                "budget": _read_limit("max_user_watches"),
+                "descriptors": counted["queues"],
+                "discovery": counted["discovery_watches"],
+                "events": counted["events"],
+                "overflows": counted["overflows"],
+            },
+            "repositories": {
+                "total": len(fleet.engine.repositories), "by_state": dict(states), "by_watch": dict(watches),
+            },
+            "answers": {level.value: fleet.engine.levels[level] for level in Level},
+            "audits": {"done": self._audits, "wrong": self._wrong, "unreported": 0},
+            "pool": {
+                "workers": len(analyst.pool.pids()), "running": fleet.engine.analysing,
+                "queued": max(0, fleet.engine.backlog - fleet.engine.analysing),
+            },
+            "problems": self.problems + degraded[:_SHOWN_DEGRADED],
+            "errors": list(self._errors.records),
+        }  # fmt: skip
+
+
+def _read_limit(name: str) -> int | None:
+    try:
+        with open(f"/proc/sys/fs/inotify/{name}", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,488 @@
+"""The engine among its shells: what the watchers say goes in, what the engine wants is carried out.
+
+Owns: the engine, the roots in use, the identities of repositories, open queries' callbacks. Runs: serving thread only.
+Invariant: a request is put to the engine only after the queues that its answer depends on were drained, and after each
+repository's path was compared with the device and inode it had when it was walked: the rename of a directory above a
+repository raises no event inside it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import assert_never
+
+from gitwatchd.daemon.analyst import Analyst
+from gitwatchd.engine.engine import Engine
+from gitwatchd.engine.events import (
+    Analyse,
+    Analysed,
+    Asked,
+    Changed,
+    Complete,
+    Discovered,
+    Effect,
+    Event,
+    Expired,
+    Forgotten,
+    Found,
+    Level,
+    Publish,
+    QueryId,
+    Release,
+    Tick,
+    Walk,
+    Walked,
+)
+from gitwatchd.engine.repository import Repository
+from gitwatchd.git.repository_config import read_config
+from gitwatchd.loop import Loop, Timer
+from gitwatchd.model.report import Standing, facts_from_wire, facts_to_wire
+from gitwatchd.model.repository import Analysed as AnalysedOutcome
+from gitwatchd.model.repository import Gone, Job, Location, Outcome, RepoPath, Unsafe
+from gitwatchd.store.cache import Cache
+from gitwatchd.store.cache_reader import CachedRepository
+from gitwatchd.store.intent import Intent, Root, RootKind
+from gitwatchd.watch.changes import Aspect, Changes
+from gitwatchd.watch.watcher import Identity, Watcher, WalkResult, read_identity
+
+_log = logging.getLogger(__name__)
+
+JOB_TIMEOUT_S = 120.0
+"""A whole `git status` of the largest repositories on a cold disk takes tens of seconds; what takes longer hangs."""
+GONE_SHOWN_S = 24 * 3600.0
+
+OnComplete = Callable[["Answer"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a request is about. `tops`: directories; every repository at and below them counts."""
+
+    tops: tuple[bytes, ...]
+    only: tuple[RepoPath, ...] = ()
+    """Exactly these, nothing beneath (when `tops` is empty)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The repositories of a request with their standing, in order of their paths."""
+
+    repositories: list[tuple[Repository, Standing]]
+
+
+@dataclass(slots=True)
+class _Open:
+    scope: Scope
+    on_complete: OnComplete
+    deadline: Timer | None
+
+
+class Fleet:
+    def __init__(
+        self,
+        loop: Loop,
+        intent: Intent,
+        cache: Cache,
+        index_cache: bytes,
+        ceiling: int,
+        on_published: Callable[[Repository], None],
+    ) -> None:
+        self._loop = loop
+        self.intent = intent
+        self._cache = cache
+        self._index_cache = index_cache
+        self._on_published = on_published
+        self.engine = Engine()
+        self.analyst = Analyst(loop, ceiling, self._on_outcome)
+        self.watcher = Watcher(loop, self)
+        self.unreadable: dict[bytes, str] = {}
+        """Directories that discovery could not read, with the reason."""
+        self._roots: dict[bytes, Root] = {root.path: root for root in intent.roots()}
+        self._walks: Counter[bytes] = Counter()
+        """Walks for repositories under way, by root."""
+        self._identities: dict[RepoPath, Identity] = {}
+        self._began: dict[RepoPath, float] = {}
+        self._open: dict[QueryId, _Open] = {}
+        self._ids = itertools.count(1)
+        self._tick: Timer | None = None
+        self._sorted: list[RepoPath] | None = None
+
+    # ---- start and stop
+
+    def remember(self, rows: Iterable[CachedRepository]) -> None:
+        """Take over what an earlier process knew; every outcome is stale until verified."""
+        for row in rows:
+            if self.root_of(row.location.path) not in self._roots:
+                self._cache.forget([row.location.path])
+                continue
+            outcome = AnalysedOutcome(facts_from_wire(row.facts), row.entries)
+            self.engine.remember(Found(row.location, outcome, row.verified_at, row.asked_at))
+        self._sorted = None
+
+    def start(self) -> None:
+        """Begin to work in the background: look for repositories below every root, verify what is remembered."""
+        self.watcher.start()
+        for root in self._roots.values():
+            self._discover(root.path, root)
+        self._feed(Tick())
+
+    def close(self) -> None:
+        self.analyst.close()
+        self.watcher.close()
+        self._cache.close()
+        self.intent.close()
+
+    # ---- roots
+
+    @property
+    def roots(self) -> list[Root]:
+        return list(self._roots.values())
+
+    def add_root(self, path: bytes, kind: RootKind, *, permanent: bool, include_ignored: bool) -> None:
+        root = self.intent.add_root(
+            path, kind, permanent=permanent, include_ignored=include_ignored, asked_at=time.time()
+        )
+        self._roots[path] = root
+        self.watcher.start()
+        self._discover(path, root)
+
+    def remove_root(self, path: bytes) -> bool:
+        """False when it is no root. Its repositories are forgotten unless another root holds them."""
+        if not self.intent.remove_root(path):
+            return False
+        self._roots.pop(path, None)
+        for repository in self.below((path,)):
+            if self.root_of(repository.path) not in self._roots:
+                self._feed(Forgotten(repository.path))
+        return True
+
+    def root_of(self, directory: bytes) -> bytes:
+        """The nearest root at or above `directory`; `directory` itself when there is none."""
+        candidate = directory
+        while True:
+            if candidate in self._roots:
+                return candidate
+            above = candidate.rpartition(b"/")[0] or b"/"
+            if above == candidate:
+                return directory
+            candidate = above
+
+    def is_covered(self, directory: bytes) -> bool:
+        return self.root_of(directory) in self._roots
+
+    def discovering(self, tops: Iterable[bytes]) -> bool:
+        """Whether repositories are being looked for at, above or below any of these directories."""
+        return any(_overlap(root, top) for root in self._walks for top in tops)
+
+    def _discover(self, directory: bytes, root: Root) -> None:
+        self._walks[root.path] += 1
+        self.watcher.discover(directory, root.path, include_ignored=root.include_ignored)
+
+    def rediscover(self, tops: Iterable[bytes]) -> None:
+        """Look again for repositories at and below these directories."""
+        for top in tops:
+            root = self._roots.get(self.root_of(top))
+            if root is not None:
+                self._discover(top, root)
+
+    def expire(self, now: float) -> None:
+        """Forget roots that nobody asked for, and repositories that have been gone for a day. `now`: epoch seconds."""
+        for root in self.intent.expired_roots(now):
+            self.remove_root(root.path)
+        for repository in list(self.engine.repositories.values()):
+            if repository.gone and now - (repository.verified_at or 0.0) > GONE_SHOWN_S:
+                self._feed(Forgotten(repository.path))
+        self._cache.prune(now)
+
+    # ---- repositories
+
+    def repository(self, path: bytes) -> Repository | None:
+        return self.engine.repositories.get(RepoPath(path))
+
+    def adopt(self, location: Location) -> None:
+        """Make a repository known that was met on the way (a request named it)."""
+        self._feed(Found(location))
+        self._sorted = None
+
+    def below(self, tops: Iterable[bytes]) -> list[Repository]:
+        """Known repositories at and below these directories, in order of their paths."""
+        if self._sorted is None:
+            self._sorted = sorted(self.engine.repositories)
+        paths: dict[RepoPath, None] = {}
+        for top in tops:
+            if top in self.engine.repositories:
+                paths[RepoPath(top)] = None
+            prefix = top if top.endswith(b"/") else top + b"/"
+            for path in self._sorted[bisect_left(self._sorted, RepoPath(prefix)) :]:
+                if not path.startswith(prefix):
+                    break
+                paths[path] = None
+        return [self.engine.repositories[path] for path in sorted(paths)]
+
+    # ---- requests
+
+    def is_current(self, path: RepoPath) -> Repository | None:
+        """The repository, if its outcome may be given as fresh to a request that arrived before this call."""
+        repository = self.engine.repositories.get(path)
+        if repository is None or not repository.current:
+            return None
+        self.watcher.drain((path,))
+        self._check_identity(path)
+        return repository if repository.current and self.engine.repositories.get(path) is repository else None
+
+    def count_hit(self, repository: Repository, epoch: float) -> None:
+        """An answer was given from memory."""
+        repository.asked_at = epoch
+        self.engine.levels[Level.L0] += 1
+
+    def ask(
+        self,
+        scope: Scope,
+        on_complete: OnComplete,
+        *,
+        wait_s: float | None,
+        verify: bool = False,
+    ) -> QueryId:
+        """Answer about `scope`, at once or when the answer is known; `wait_s` 0: with what is known now."""
+        query = QueryId(next(self._ids))
+        self.watcher.drain(scope.only or None)
+        members = self._members(scope)
+        for path in members:
+            self._check_identity(path)
+        epoch = time.time()
+        for top in scope.tops or scope.only:
+            self.intent.touch_root(self.root_of(top), epoch)
+        wait = wait_s is None or wait_s > 0
+        deadline = None
+        if wait_s is not None and wait_s > 0:
+            deadline = self._loop.call_later(wait_s, lambda: self.abandon(query))
+        self._open[query] = _Open(scope, on_complete, deadline)
+        if wait:
+            self.watcher.start()
+        discovering = not scope.only and self.discovering(scope.tops)
+        self._feed(Asked(query, scope.tops, members, discovering, wait, verify, epoch))
+        return query
+
+    def abandon(self, query: QueryId) -> None:
+        """The deadline passed, or nobody wants the answer any more: complete with what there is."""
+        if query in self._open:
+            self._feed(Expired(query))
+
+    def progress(self, query: QueryId) -> tuple[bool, int, int]:
+        """(looking for repositories still, answered, found)."""
+        state = self.engine.queries.get(query)
+        if state is None:
+            return False, 0, 0
+        found = len(state.members)
+        return state.discovering, found - len(state.need), found
+
+    def _members(self, scope: Scope) -> list[RepoPath]:
+        return list(scope.only) or [repository.path for repository in self.below(scope.tops)]
+
+    def refresh(self, scope: Scope) -> int:
+        """Trust nothing that is known of these repositories: walk and analyse them anew."""
+        members = self._members(scope)
+        self.watcher.start()
+        for path in members:
+            self._feed(Changed(path, rewalk=True))
+        self.rediscover(scope.tops)
+        return len(members)
+
+    # ---- the watcher's listener
+
+    def on_changed(self, path: RepoPath, changes: Changes) -> None:
+        rewalk = bool(changes.aspects & (Aspect.IDENTITY | Aspect.LOST))
+        if not rewalk and not changes.paths and not changes.new_directories and not changes.aspects:
+            return
+        self._feed(Changed(path, rewalk, whole=True, new_directories=frozenset(changes.new_directories)))
+
+    def on_walked(self, result: WalkResult) -> None:
+        if result.path not in self.engine.repositories:
+            self.watcher.release(result.path)
+            return
+        if result.location is None:
+            self._lose(result.path)
+            return
+        if result.identity is not None:
+            self._identities[result.path] = result.identity
+        if result.location.path != result.path:
+            self._lose(result.path)
+            self.on_found(result.location, self.root_of(result.location.path))
+            return
+        for nested in result.nested:
+            self.on_found(nested, self.root_of(nested.path))
+        self._feed(Walked(result.location, result.watch, result.reason, result.hint))
+
+    def _lose(self, path: RepoPath) -> None:
+        self._identities.pop(path, None)
+        self.watcher.release(path)
+        self._cache.forget([path])
+        self._feed(Analysed(path, Gone(), Level.L3, time.time()))
+        root = self._roots.get(self.root_of(path))
+        if root is not None and os.path.isdir(path):
+            self._discover(path, root)
+
+    def on_found(self, location: Location, root: bytes) -> None:
+        known = self.engine.repositories.get(location.path)
+        if known is None or known.gone:
+            self._sorted = None
+            self._feed(Found(location))
+        else:
+            self._check_identity(location.path)
+
+    def on_discovered(self, root: bytes, unreadable: list[tuple[bytes, str]]) -> None:
+        self.unreadable.update(unreadable)
+        self._walks[root] -= 1
+        if self._walks[root] <= 0:
+            del self._walks[root]
+        for query, waiting in list(self.engine.queries.items()):
+            if waiting.discovering and not self.discovering(waiting.scope):
+                self._feed(Discovered(query))
+
+    def on_left(self, path: bytes) -> None:
+        for repository in self.below((path,)):
+            self._check_identity(repository.path)
+
+    def on_suspicion(self) -> None:
+        for root in self._roots.values():
+            self._discover(root.path, root)
+
+    def on_configuration(self) -> None:
+        for path in list(self.engine.repositories):
+            self._feed(Changed(path, whole=True))
+
+    def _check_identity(self, path: RepoPath) -> None:
+        repository = self.engine.repositories.get(path)
+        if repository is None or not self.watcher.is_local(path):
+            return
+        known = self._identities.get(path)
+        if repository.gone:
+            if os.path.exists(repository.location.git_dir):
+                self._feed(Changed(path, rewalk=True))
+        elif known is not None and read_identity(repository.location) != known:
+            del self._identities[path]
+            self._feed(Changed(path, rewalk=True))
+
+    # ---- the engine
+
+    def _feed(self, event: Event) -> None:
+        self.engine.slots = self.engine.analysing + self.analyst.room(self.engine.backlog)
+        for effect in self.engine.handle(event, time.monotonic()):
+            self._carry_out(effect)
+        self._set_tick()
+
+    def _set_tick(self) -> None:
+        due = self.engine.wake_at()
+        if due is None or (self._tick is not None and self._tick.callback is not None and self._tick.due <= due):
+            return
+        if self._tick is not None:
+            self._tick.cancel()
+        self._tick = self._loop.call_later(max(0.0, due - time.monotonic()), self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._tick = None
+        self._feed(Tick())
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Complete():
+                self._complete(effect.query)
+            case Release():
+                self.watcher.release(effect.path)
+                self._identities.pop(effect.path, None)
+                self._cache.forget([effect.path])
+                self._sorted = None
+            case Walk() | Analyse() | Publish():
+                repository = self.engine.repositories.get(effect.path)
+                if repository is None:
+                    return  # forgotten by an effect carried out before this one
+                if isinstance(effect, Walk):
+                    self.watcher.walk(repository.location, effect.directories)
+                elif isinstance(effect, Analyse):
+                    self._analyse(repository)
+                else:
+                    self._publish(repository)
+            case _:
+                assert_never(effect)
+
+    def _analyse(self, repository: Repository) -> None:
+        location = repository.location
+        self._began[location.path] = time.time()
+        job = Job(location, self._index_cache, JOB_TIMEOUT_S, self._is_trusted(location))
+        self.analyst.submit(job, local=self.watcher.is_local(location.path))
+
+    def _is_trusted(self, location: Location) -> bool:
+        digest = self.intent.trusted(location.path)
+        return digest is not None and digest == _drivers_digest(location)
+
+    def trust(self, path: RepoPath) -> None:
+        """Allow the filter drivers that the repository's own configuration defines now, until they change.
+
+        Raises EnvironmentFailure where that configuration cannot be read.
+        """
+        location = self.engine.repositories[path].location
+        self.intent.trust(path, _drivers_digest(location))
+        self._feed(Changed(path, whole=True))
+
+    def _on_outcome(self, job: Job, outcome: Outcome) -> None:
+        path = job.location.path
+        began = self._began.pop(path, time.time())
+        if isinstance(outcome, Gone) and path in self.engine.repositories:
+            # The walk decides, and drops the watches.
+            self._feed(Analysed(path, outcome, Level.L3, began))
+            self._lose(path)
+        else:
+            self._feed(Analysed(path, outcome, Level.L3, began))
+
+    def _complete(self, query: QueryId) -> None:
+        opened = self._open.pop(query, None)
+        if opened is None or query not in self.engine.queries:
+            return
+        if opened.deadline is not None:
+            opened.deadline.cancel()
+        unanswered = self.engine.unanswered(query)
+        members = self.engine.queries[query].members
+        self.engine.close(query)
+        epoch = time.time()
+        answer = []
+        for path in sorted(members):
+            repository = self.engine.repositories.get(path)
+            if repository is None or (repository.gone_shown and not opened.scope.only):
+                continue
+            answer.append((repository, repository.standing(fresh=path not in unanswered, epoch=epoch)))
+            # Shown once, in a list; whoever names it is told again.
+            repository.gone_shown = repository.gone and not opened.scope.only
+        opened.on_complete(Answer(answer))
+
+    def _publish(self, repository: Repository) -> None:
+        outcome = repository.outcome
+        if isinstance(outcome, AnalysedOutcome | Unsafe):
+            entries = outcome.entries if isinstance(outcome, AnalysedOutcome) else None
+            self._cache.save(
+                CachedRepository(
+                    repository.location, facts_to_wire(outcome.facts), entries,
+                    repository.verified_at or 0.0, repository.asked_at, None,
+                )
+            )  # fmt: skip
+        self._on_published(repository)
+
+
+def _drivers_digest(location: Location) -> bytes:
+    """Changes when a filter driver of the repository's own configuration does."""
+    config = read_config(location)
+    drivers = {b"filter." + name for name in config.filter_drivers_of_repository()}
+    lines = [repr((e.key, e.value)) for e in config.entries if e.key.rpartition(b".")[0] in drivers]
+    return sha256("\n".join(lines).encode()).digest()
+
+
+def _overlap(one: bytes, other: bytes) -> bool:
+    """Whether one of two directories is at or below the other."""
+    return one == other or one.startswith(other.rstrip(b"/") + b"/") or other.startswith(one.rstrip(b"/") + b"/")

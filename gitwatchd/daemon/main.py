@@ -1,0 +1,215 @@
+"""Start, run and stop the daemon.
+
+Runs: the process's main thread, which becomes the serving thread. The order of the start is the order of its promises:
+the lock (only one daemon), the socket (clients wait in its queue from here on), the user's decisions, what an earlier
+process knew, `READY=1`, and only then the work in the background.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from gitwatchd import __version__
+from gitwatchd.daemon.lock import DaemonLock
+from gitwatchd.daemon.logs import configure
+from gitwatchd.daemon.notify import ServiceNotifier
+from gitwatchd.errors import EnvironmentFailure, GitwatchError, UserError
+from gitwatchd.loop import Loop
+from gitwatchd.wire.address import Places, places
+
+_log = logging.getLogger(__name__)
+
+HOUSEKEEPING_S = 60.0
+EXPIRY_EVERY_S = 3600.0
+BACKGROUND_AFTER_S = 0.25
+"""The first replies after a start come from the cache; verification would compete with them for the interpreter."""
+IDLE_EXIT_S = 8 * 3600.0
+"""Nobody asked, nobody subscribed: the next command starts a daemon in a fifth of a second."""
+
+USAGE = """usage: gitwatchd [--foreground] [--state-dir DIR] [--version]
+
+Keeps the git status of this user's repositories warm and answers `gitwatch`.
+  --foreground      log to stderr
+  --state-dir DIR   keep socket, cache and settings below DIR, apart from the real daemon's
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code: 0 stopped when told, 1 could not start or another daemon runs, 2 usage."""
+    try:
+        foreground, state_dir = _parse(arguments)
+    except UserError as error:
+        print(f"gitwatchd: {error}", file=sys.stderr)
+        return 2
+    if foreground is None:
+        return 0
+    try:
+        return _serve(foreground=foreground, state_dir=state_dir)
+    except EnvironmentFailure as error:
+        _log.error("%s", error.message)  # noqa: TRY400 - the world's fault: the message says it all
+        print(f"gitwatchd: {error}", file=sys.stderr)
+        return 1
+
+
+def _parse(arguments: Sequence[str]) -> tuple[bool | None, bytes | None]:
+    """(foreground, state directory); foreground None: everything asked for was printed."""
+    foreground, state_dir = False, None
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--foreground":
+            foreground = True
+        elif argument == "--state-dir" and rest:
+            state_dir = os.path.abspath(os.fsencode(rest.pop(0)))
+        elif argument.startswith("--state-dir="):
+            state_dir = os.path.abspath(os.fsencode(argument.partition("=")[2]))
+        elif argument in ("--help", "-h"):
+            sys.stdout.write(USAGE)
+            return None, None
+        elif argument == "--version":
+            sys.stdout.write(f"gitwatchd {__version__}\n")
+            return None, None
+        else:
+            raise UserError(f"unknown argument {argument}", "gitwatchd --help lists them")
+    return foreground, state_dir
+
+
+def _serve(*, foreground: bool, state_dir: bytes | None) -> int:
+    os.umask(0o077)
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        del os.environ[name]
+    where = places(os.environ, os.getuid(), state_dir)
+    for directory in (where.state_dir, where.run_dir, where.cache_dir):
+        _make_private(directory)
+    configure(where.log, foreground=foreground, environ=os.environ)
+    lock = DaemonLock(where.lock)
+    if not lock.acquire():
+        _log.info("another daemon runs")
+        return 0 if not foreground else _already_running(where)
+    try:
+        return _Daemon(where).run()
+    finally:
+        lock.release()
+
+
+def _already_running(where: Places) -> int:
+    print(f"gitwatchd: another daemon holds {os.fsdecode(where.lock)}", file=sys.stderr)
+    return 1
+
+
+def _make_private(directory: bytes) -> None:
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"cannot make {os.fsdecode(directory)}: {error.strerror}", "make it writable, or use --state-dir DIR"
+        ) from None
+
+
+class _Daemon:
+    def __init__(self, where: Places) -> None:
+        # Imported here, after the lock: a start that finds another daemon running ends without paying for this.
+        from gitwatchd.analysis.pool import pool_ceiling
+        from gitwatchd.daemon.doctor import Doctor, LastErrors
+        from gitwatchd.daemon.fleet import Fleet
+        from gitwatchd.daemon.methods import Methods
+        from gitwatchd.server.listener import Listener, adopt_socket, bind_socket
+        from gitwatchd.store.cache import Cache
+        from gitwatchd.store.cache_reader import load
+        from gitwatchd.store.intent import Intent
+
+        uid = os.getuid()
+        self._notifier = ServiceNotifier(os.environ)
+        adopted = adopt_socket(os.environ, os.getpid())
+        sock = adopted if adopted is not None else bind_socket(where.socket, uid)
+        errors = LastErrors()
+        logging.getLogger().addHandler(errors)
+        self._loop = Loop(lambda bug: _log.error("bug in a callback", exc_info=bug))
+        intent = Intent(where.intent)
+        cache = Cache(where.cache, lambda reason: _log.warning("the cache was made anew: %s", reason))
+        self._fleet = Fleet(
+            self._loop, intent, cache, where.indexes, pool_ceiling(os.cpu_count() or 1),
+            lambda repository: self._methods.publish(repository),
+        )  # fmt: skip
+        self._doctor = Doctor(where, self._fleet, errors)
+        self._methods = Methods(self._loop, self._fleet, self._doctor, self._loop.stop)
+        self._listener = Listener(self._loop, sock, self._on_connection, uid=uid, adopted=adopted is not None)
+        loaded = load(where.cache)
+        if loaded.reason is not None:
+            _log.warning("the cache is not used: %s", loaded.reason)
+        if intent.found_damaged is not None:
+            self._doctor.problems.append(
+                {
+                    "what": "the file of roots and trust was damaged",
+                    "hint": f"what was left of it: {os.fsdecode(intent.found_damaged)}",
+                }
+            )
+        self._fleet.remember(loaded.repositories)
+        self._last_expiry = time.monotonic()
+
+    def run(self) -> int:
+        loop = self._loop
+        self._handle_signals()
+        loop.call_later(BACKGROUND_AFTER_S, self._fleet.start)
+        loop.call_later(HOUSEKEEPING_S, self._keep_house)
+        self._notifier.ready()
+        _log.info("serving, version %s, pid %d", __version__, os.getpid())
+        try:
+            loop.run()
+        finally:
+            self._notifier.stopping()
+            self._listener.close()
+            self._fleet.close()
+            _log.info("stopped")
+        return 0
+
+    def _on_connection(self, sock: socket.socket) -> None:
+        from gitwatchd.server.session import Session
+
+        Session(self._loop, sock, self._methods.handle, self._methods.forget_session)
+
+    def _handle_signals(self) -> None:
+        """SIGTERM and SIGINT end the loop. The handler runs in the interpreter's own time; the pipe wakes the loop."""
+        read, write = socket.socketpair()
+        for end in (read, write):
+            end.setblocking(False)
+        self._signal_pipe = (read, write)
+        signal.set_wakeup_fd(write.fileno())
+
+        def on_wake() -> None:
+            with suppress(BlockingIOError):
+                read.recv(64)
+
+        self._loop.on_readable(read.fileno(), on_wake)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: self._loop.stop())
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _keep_house(self) -> None:
+        self._loop.call_later(HOUSEKEEPING_S, self._keep_house)
+        now = time.monotonic()
+        if self._listener.socket_vanished():
+            _log.warning("the socket's path is gone: nobody can reach this daemon any more")
+            self._loop.stop()
+        elif now - self._methods.asked_at > IDLE_EXIT_S and not len(self._methods.subscriptions):
+            _log.info("nobody asked for %d hours", IDLE_EXIT_S // 3600)
+            self._loop.stop()
+        elif now - self._last_expiry > EXPIRY_EVERY_S:
+            self._last_expiry = now
+            self._fleet.expire(time.time())
+
+
+def run() -> int:
+    """The entry point: `gitwatchd`, `python -m gitwatchd`."""
+    try:
+        return main(sys.argv[1:])
+    except GitwatchError as error:
+        print(f"gitwatchd: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,385 @@
+"""The methods of the protocol (DESIGN.md 4): a request in, an answer out, now or later.
+
+Owns: which session waits for which query. Runs: serving thread. Wire maps are made here by hand from the model, so that
+the model can change while the protocol only grows.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gitwatchd import __version__
+from gitwatchd.daemon.doctor import Doctor
+from gitwatchd.daemon.fleet import Answer, Fleet, Scope
+from gitwatchd.daemon.requests import (
+    Named,
+    find_worktree_top,
+    name_all,
+    option,
+    options_of,
+    path_of,
+    paths_of,
+    resolve,
+)
+from gitwatchd.daemon.subscriptions import Subscription, Subscriptions
+from gitwatchd.daemon.views import Views, packed_status, report, select_fields
+from gitwatchd.engine.events import QueryId
+from gitwatchd.engine.repository import Repository
+from gitwatchd.errors import EnvironmentFailure, UserError
+from gitwatchd.git.child import git_path, git_version
+from gitwatchd.git.repository_config import read_config
+from gitwatchd.git.environment import child_environment
+from gitwatchd.git.porcelain import render_without_z
+from gitwatchd.loop import Loop, Timer
+from gitwatchd.model.report import Standing, text_or_bytes
+from gitwatchd.model.repository import Analysed, RepoPath
+from gitwatchd.render.doctor_view import doctor_failed, render_doctor
+from gitwatchd.render.status_view import render_status
+from gitwatchd.server.session import Session
+from gitwatchd.store.intent import RootKind
+from gitwatchd.wire.rpc import FAILED, PROTOCOL, UNKNOWN_METHOD, USAGE, Request
+
+PROGRESS_EVERY_S = 0.1
+LONGEST_WAIT_S = 600.0
+_LONGEST_WATCHED_S = 3600.0
+
+Handler = Callable[[Session, Request], None]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    session: Session
+    progress: Timer | None = None
+
+
+class Methods:
+    def __init__(self, loop: Loop, fleet: Fleet, doctor: Doctor, stop: Callable[[], None]) -> None:
+        self._loop = loop
+        self._fleet = fleet
+        self._doctor = doctor
+        self._stop = stop
+        self._views = Views()
+        self.subscriptions = Subscriptions(loop)
+        self.asked_at = time.monotonic()
+        """Of the last request."""
+        self._waiting: dict[QueryId, _Waiting] = {}
+        self._handlers: dict[str, Handler] = {
+            "hello": self._hello,
+            "status": self._status,
+            "render": self._render,
+            "entries": self._entries,
+            "roots.add": self._roots_add,
+            "roots.remove": self._roots_remove,
+            "roots.list": self._roots_list,
+            "refresh": self._refresh,
+            "verify": self._verify,
+            "trust": self._trust,
+            "doctor": self._tell_doctor,
+            "subscribe": self._subscribe,
+            "shutdown": self._shutdown,
+        }
+
+    # ---- towards the server
+
+    def handle(self, session: Session, request: Request) -> None:
+        self.asked_at = time.monotonic()
+        handler = self._handlers.get(request.method)
+        if handler is None:
+            known = ", ".join(sorted(self._handlers))
+            session.fail(request.id, UNKNOWN_METHOD, f"unknown method {request.method[:80]!r}\nknown: {known}")
+            return
+        try:
+            handler(session, request)
+        except UserError as error:
+            session.fail(request.id, USAGE, str(error))
+        except EnvironmentFailure as error:
+            session.fail(request.id, FAILED, str(error))
+
+    def forget_session(self, session: Session) -> None:
+        self.subscriptions.drop(session)
+        for query, waiting in list(self._waiting.items()):
+            if waiting.session is session:
+                self._fleet.abandon(query)
+
+    def publish(self, repository: Repository) -> None:
+        self.subscriptions.publish(repository)
+
+    # ---- asking
+
+    def _ask(
+        self,
+        session: Session,
+        scope: Scope,
+        options: Mapping[str, Any],
+        on_complete: Callable[[Answer], None],
+    ) -> None:
+        wait_s = option(options, "wait_s", (int, float))
+        jobs = option(options, "jobs", int)
+        wait_s = LONGEST_WAIT_S if wait_s is None else max(0.0, min(float(wait_s), LONGEST_WAIT_S))
+        if jobs is not None:
+            self._fleet.analyst.limit = max(0, jobs)
+        query: QueryId | None = None
+        done = False
+
+        def complete(answer: Answer) -> None:
+            nonlocal done
+            done = True
+            if jobs is not None:
+                self._fleet.analyst.limit = None
+            waiting = self._waiting.pop(query, None) if query is not None else None
+            if waiting is not None and waiting.progress is not None:
+                waiting.progress.cancel()
+            on_complete(answer)
+
+        verify = option(options, "verify", bool, False)
+        query = self._fleet.ask(scope, complete, wait_s=wait_s, verify=verify)
+        if not done:
+            waiting = self._waiting[query] = _Waiting(session)
+            if option(options, "progress", bool, False):
+                self._tell_progress(query, waiting)
+
+    def _tell_progress(self, query: QueryId, waiting: _Waiting) -> None:
+        discovering, answered, found = self._fleet.progress(query)
+        phase = "discovering" if discovering else "analysing"
+        waiting.session.notify("progress", [{"phase": phase, "found": found, "done": answered, "total": found}])
+        waiting.progress = self._loop.call_later(PROGRESS_EVERY_S, lambda: self._tell_progress(query, waiting))
+
+    # ---- methods
+
+    def _hello(self, session: Session, request: Request) -> None:
+        environment = child_environment(os.environ)
+        session.reply(
+            request.id,
+            {
+                "version": __version__, "protocol": list(PROTOCOL), "pid": os.getpid(), "git": git_path(),
+                "git_version": git_version(), "home": environment.get("HOME"),
+                "xdg_config_home": environment.get("XDG_CONFIG_HOME"), "state_dir": self._doctor.state_dir,
+            },
+        )  # fmt: skip
+
+    def _status(self, session: Session, request: Request) -> None:
+        paths = paths_of(request.params)
+        options = options_of(request.params, 1)
+        fields = option(options, "fields", list)
+        if (
+            len(paths) == 1
+            and not options.get("verify")
+            and fields is None
+            and self._answer_hot(session, request, paths[0])
+        ):
+            return
+        named = name_all(self._fleet, paths, include_ignored=option(options, "include_ignored", bool, False))
+
+        def reply(answer: Answer) -> None:
+            if fields is None:
+                reports = [self._views.packed_report(r, s) for r, s in answer.repositories]
+                session.reply_packed(request.id, packed_status(reports, named.errors))
+            else:
+                selected = [select_fields(report(r, s), fields) for r, s in answer.repositories]
+                session.reply(request.id, {"repos": selected, "errors": named.errors})
+
+        self._ask(session, named.scope, options, reply)
+
+    def _answer_hot(self, session: Session, request: Request, path: bytes) -> bool:
+        """One known repository, nothing beneath it, nothing changed: from memory."""
+        repository = self._fleet.is_current(RepoPath(path))
+        if repository is None or len(self._fleet.below((path,))) != 1:
+            return False
+        epoch = time.time()
+        self._fleet.count_hit(repository, epoch)
+        standing = repository.standing(fresh=True, epoch=epoch)
+        session.reply_packed(request.id, packed_status((self._views.packed_report(repository, standing),), []))
+        return True
+
+    def _render(self, session: Session, request: Request) -> None:
+        view = request.params[0] if request.params else None
+        options = options_of(request.params, 1)
+        width = option(options, "width", int)
+        colour = option(options, "colour", bool, False)
+        if view == "doctor":
+            facts = self._doctor.facts()
+            text = render_doctor(facts, width=width, colour=colour, now=time.time())
+            session.reply(request.id, {"text": text, "notes": [], "failed": doctor_failed(facts), "strict_failed": 0})
+            return
+        if view != "status":
+            raise UserError(f"there is no view {view!r:.80}", "known: doctor, status")
+        paths = [path_of(path) for path in option(options, "paths", list, [])]
+        named = name_all(self._fleet, paths, include_ignored=option(options, "include_ignored", bool, False))
+        self._ask(
+            session, named.scope, options,
+            lambda answer: session.reply(request.id, self._drawn(answer, named, paths, width, colour)),
+        )  # fmt: skip
+
+    def _drawn(
+        self, answer: Answer, named: Named, paths: list[bytes], width: int | None, colour: bool
+    ) -> dict[str, Any]:
+        base = named.scope.tops[0] if len(paths) == 1 and named.scope.tops else None
+        view = render_status(
+            [(self._views.row(repository, standing), standing) for repository, standing in answer.repositories],
+            base=base,
+            home=os.fsencode(os.environ.get("HOME", "")) or None,
+            width=width,
+            colour=colour,
+            now=time.time(),
+        )
+        notes = [f"{os.fsdecode(path_of(e['path']))}: {e['reason']}" for e in named.errors]
+        if not paths and not named.scope.tops:
+            notes.append("no directory is known yet: gitwatch status DIR, or gitwatch roots add DIR")
+        return {
+            "text": view.text if answer.repositories or not named.errors else "",
+            "notes": notes + view.notes,
+            "failed": view.failed + len(named.errors),
+            "strict_failed": view.strict_failed,
+        }
+
+    def _entries(self, session: Session, request: Request) -> None:
+        if not request.params:
+            raise UserError("entries needs a path")
+        path = path_of(request.params[0])
+        options = options_of(request.params, 1)
+        with_z = option(options, "z", bool, True)
+        cwd = options.get("cwd")
+        here = None if cwd is None else path_of(cwd)
+        top = self._worktree_of(path)
+
+        def reply(answer: Answer) -> None:
+            if not answer.repositories:
+                session.fail(request.id, FAILED, f"{os.fsdecode(path)}: no repository there any more")
+                return
+            ((repository, standing),) = answer.repositories
+            session.reply(request.id, _entries_of(repository, standing, with_z, here))
+
+        self._ask(session, Scope((), (top,)), options, reply)
+
+    def _worktree_of(self, path: bytes) -> RepoPath:
+        try:
+            top, _kind = resolve(self._fleet, path)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise EnvironmentFailure(f"{os.fsdecode(path)}: {reason}") from None
+        if self._fleet.repository(top) is None:
+            raise EnvironmentFailure(f"{os.fsdecode(path)}: not a git repository (or any of the parent directories)")
+        return RepoPath(top)
+
+    def _roots_add(self, session: Session, request: Request) -> None:
+        path = path_of(request.params[0] if request.params else None)
+        options = options_of(request.params, 1)
+        try:
+            top = os.path.realpath(path, strict=True)
+        except OSError as error:
+            raise EnvironmentFailure(f"{os.fsdecode(path)}: {(error.strerror or str(error)).lower()}") from None
+        if not os.path.isdir(top):
+            raise EnvironmentFailure(f"{os.fsdecode(path)}: not a directory")
+        kind = RootKind.DIRECTORY if find_worktree_top(self._fleet, top) is None else RootKind.WORKTREE
+        include = option(options, "include_ignored", bool, False)
+        self._fleet.add_root(top, kind, permanent=True, include_ignored=include)
+        session.reply(request.id, {"path": text_or_bytes(top)})
+
+    def _roots_remove(self, session: Session, request: Request) -> None:
+        path = path_of(request.params[0] if request.params else None)
+        if not (self._fleet.remove_root(path) or self._fleet.remove_root(os.path.realpath(path))):
+            raise EnvironmentFailure(f"{os.fsdecode(path)}: not a root", "gitwatch roots list shows them")
+        session.reply(request.id, True)
+
+    def _roots_list(self, session: Session, request: Request) -> None:
+        session.reply(
+            request.id,
+            [
+                {
+                    "path": text_or_bytes(root.path), "permanent": root.permanent,
+                    "include_ignored": root.include_ignored, "asked_at": root.asked_at,
+                    "repositories": len(self._fleet.below((root.path,))),
+                }
+                for root in sorted(self._fleet.roots, key=lambda root: root.path)
+            ],
+        )  # fmt: skip
+
+    def _refresh(self, session: Session, request: Request) -> None:
+        named = name_all(self._fleet, paths_of(request.params))
+        if named.errors:
+            raise EnvironmentFailure(f"{os.fsdecode(path_of(named.errors[0]['path']))}: {named.errors[0]['reason']}")
+        session.reply(request.id, {"repositories": self._fleet.refresh(named.scope)})
+
+    def _verify(self, session: Session, request: Request) -> None:
+        """Compare what would be answered with what git says now."""
+        named = name_all(self._fleet, paths_of(request.params))
+        options = options_of(request.params, 1)
+
+        def compare(first: Answer) -> None:
+            before = {r.path: (r.generation, r.outcome) for r, _standing in first.repositories}
+
+            def tell(second: Answer) -> None:
+                differences = []
+                for repository, _standing in second.repositories:
+                    generation, outcome = before.get(repository.path, (None, None))
+                    now = repository.outcome
+                    # The request for git's own answer counts as one change; any other means the repository moved on.
+                    if generation is None or repository.generation != generation + 1:
+                        continue
+                    if isinstance(outcome, Analysed) and isinstance(now, Analysed) and outcome.entries != now.entries:
+                        differences.append(
+                            {
+                                "path": text_or_bytes(repository.path),
+                                "expected": now.entries or b"", "answered": outcome.entries or b"",
+                            }
+                        )  # fmt: skip
+                self._doctor.count_audit(len(second.repositories), len(differences))
+                session.reply(request.id, {"checked": len(second.repositories), "differences": differences})
+
+            self._ask(session, named.scope, {**options, "verify": True}, tell)
+
+        self._ask(session, named.scope, options, compare)
+
+    def _trust(self, session: Session, request: Request) -> None:
+        top = self._worktree_of(path_of(request.params[0] if request.params else None))
+        self._fleet.trust(top)
+        session.reply(request.id, {"path": text_or_bytes(top)})
+
+    def _tell_doctor(self, session: Session, request: Request) -> None:
+        session.reply(request.id, self._doctor.facts())
+
+    def _subscribe(self, session: Session, request: Request) -> None:
+        options = options_of(request.params, 0)
+        tops = tuple(os.path.realpath(path_of(path)) for path in option(options, "paths", list, []))
+        settle_s = float(option(options, "settle_s", (int, float), 0.0))
+        method = option(options, "method", str, "changed")
+        arguments = option(options, "args", list, [])
+        subscription = Subscription(session, tops, max(0.0, min(settle_s, _LONGEST_WATCHED_S)), method, list(arguments))
+        if tops:
+            name_all(self._fleet, list(tops))
+        session.reply(request.id, {"subscription": self.subscriptions.add(subscription)})
+
+    def _shutdown(self, session: Session, request: Request) -> None:
+        session.reply(request.id, True)
+        self._loop.call_soon(self._stop)
+
+
+def _entries_of(repository: Repository, standing: Standing, with_z: bool, cwd: bytes | None) -> dict[str, Any]:
+    """What `entries` answers: git's own bytes and exit code, or why there are none."""
+    answer: dict[str, Any] = {
+        "state": standing.state.value, "reason": standing.reason, "hint": standing.hint,
+        "exit": 1, "stdout": b"", "stderr": b"",
+    }  # fmt: skip
+    outcome = repository.outcome
+    if isinstance(outcome, Analysed):
+        answer["stderr"] = outcome.message
+        if outcome.entries is not None:
+            answer["exit"] = 0
+            answer["stdout"] = outcome.entries if with_z else _without_z(repository, outcome.entries, cwd)
+    return answer
+
+
+def _without_z(repository: Repository, entries: bytes, cwd: bytes | None) -> bytes:
+    config = read_config(repository.location, environment=child_environment(os.environ))
+    prefix = b""
+    top = repository.path
+    if cwd is not None and (here := os.path.realpath(cwd)).startswith(top + b"/"):
+        prefix = here[len(top) + 1 :] + b"/"
+    return render_without_z(
+        entries, prefix,
+        config.get_bool(b"core.quotepath", True), config.get_bool(b"status.relativepaths", True),
+    )  # fmt: skip

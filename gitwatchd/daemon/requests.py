@@ -1,0 +1,127 @@
+"""What a request names: parameters checked, paths resolved to repositories.
+
+Runs: serving thread. It looks at local paths only (a dead network mount would hang every client).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gitwatchd.daemon.fleet import Fleet, Scope
+from gitwatchd.errors import UserError
+from gitwatchd.git.layout import read_location
+from gitwatchd.model.report import Wire, text_or_bytes
+from gitwatchd.model.repository import RepoPath
+from gitwatchd.store.intent import RootKind
+
+
+def options_of(params: list[Any], position: int) -> Mapping[str, Any]:
+    """The map of named options, the last element of `params`; empty when it is left out."""
+    if len(params) <= position:
+        return {}
+    options = params[position]
+    if not isinstance(options, dict):
+        raise UserError("the named options must be one map", "pass them as the last element of params")
+    return options
+
+
+def option(options: Mapping[str, Any], name: str, kinds: type | tuple[type, ...], default: Any = None) -> Any:
+    """Raises UserError when it is of another type. None counts as absent; True is no number."""
+    value = options.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+        raise UserError(f"option {name}: {type(value).__name__} is not what it takes")
+    return value
+
+
+def path_of(value: Any) -> bytes:
+    """An absolute path as the wire has it."""
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogateescape")
+    if not isinstance(value, bytes) or not value.startswith(b"/") or b"\0" in value:
+        raise UserError("a path must be absolute, as a string or bytes", "the client makes it so")
+    return value
+
+
+def paths_of(params: list[Any]) -> list[bytes]:
+    if not params:
+        return []
+    if not isinstance(params[0], list | tuple):
+        raise UserError("the first parameter must be a list of paths")
+    return [path_of(value) for value in params[0]]
+
+
+@dataclass(slots=True)
+class Named:
+    """What the paths of a request stand for."""
+
+    scope: Scope
+    errors: list[Wire] = field(default_factory=list)
+    """Paths that stand for nothing: `{path, reason, hint}`."""
+
+
+def name_all(fleet: Fleet, paths: list[bytes], *, include_ignored: bool = False) -> Named:
+    """The repositories that `status` is to show for `paths`; none: every known one.
+
+    A path inside a worktree stands for that worktree and the repositories beneath it; another directory for all beneath
+    it. A directory asked for the first time becomes a root and is walked.
+    """
+    if not paths:
+        return Named(Scope(tuple(root.path for root in fleet.roots)))
+    tops: dict[bytes, None] = {}
+    errors: list[Wire] = []
+    for path in paths:
+        try:
+            top, kind = resolve(fleet, path)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            hint = "gitwatch roots list shows the directories that are known"
+            errors.append({"path": text_or_bytes(path), "reason": reason, "hint": hint})
+            continue
+        if not fleet.is_covered(top) or (include_ignored and not _includes_ignored(fleet, top)):
+            fleet.add_root(top, kind, permanent=False, include_ignored=include_ignored)
+        tops[top] = None
+    return Named(Scope(tuple(tops)), errors)
+
+
+def _includes_ignored(fleet: Fleet, top: bytes) -> bool:
+    above = fleet.root_of(top)
+    return any(root.path == above and root.include_ignored for root in fleet.roots)
+
+
+def resolve(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
+    """The worktree that holds `path`, or else the directory itself. Raises OSError when there is no such path."""
+    known = fleet.repository(path)
+    if known is not None and not known.gone:
+        return path, RootKind.WORKTREE
+    if not fleet.watcher.is_local(path):
+        return path, RootKind.DIRECTORY
+    directory = os.path.realpath(path, strict=True)
+    if not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    worktree = find_worktree_top(fleet, directory)
+    return (directory, RootKind.DIRECTORY) if worktree is None else (worktree, RootKind.WORKTREE)
+
+
+def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
+    """The repository that `directory` (resolved) lies in; one that nobody knew becomes known."""
+    candidate = directory
+    while True:
+        known = fleet.repository(candidate)
+        if known is not None and not known.gone:
+            return known.path
+        if os.path.lexists(candidate + b"/.git") or os.path.lexists(candidate + b"/HEAD"):
+            location = read_location(candidate)
+            if location is not None:
+                if not fleet.is_covered(location.path):
+                    fleet.add_root(location.path, RootKind.WORKTREE, permanent=False, include_ignored=False)
+                fleet.adopt(location)
+                return location.path
+        above = os.path.dirname(candidate)
+        if above == candidate:
+            return None
+        candidate = above

@@ -1,0 +1,72 @@
+"""Who wants to be told of changes.
+
+Owns: the subscriptions of all sessions. Runs: serving thread. A subscriber that does not read is dropped by its session.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, field
+from functools import partial
+
+from gitwatchd.daemon.views import report
+from gitwatchd.engine.repository import Repository
+from gitwatchd.loop import Loop, Timer
+from gitwatchd.model.repository import RepoPath
+from gitwatchd.server.session import Session
+
+
+@dataclass(slots=True)
+class Subscription:
+    """`tops` empty: every repository. `settle_s`: a change is told when the repository was quiet this long."""
+
+    session: Session
+    tops: tuple[bytes, ...]
+    settle_s: float
+    method: str
+    arguments: list[object]
+    timers: dict[RepoPath, Timer] = field(default_factory=dict)
+
+    def covers(self, path: bytes) -> bool:
+        return not self.tops or any(path == top or path.startswith(top.rstrip(b"/") + b"/") for top in self.tops)
+
+
+class Subscriptions:
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._ids = itertools.count(1)
+        self._subscriptions: dict[int, Subscription] = {}
+
+    def __len__(self) -> int:
+        return len(self._subscriptions)
+
+    def add(self, subscription: Subscription) -> int:
+        number = next(self._ids)
+        self._subscriptions[number] = subscription
+        return number
+
+    def drop(self, session: Session) -> None:
+        for number, subscription in list(self._subscriptions.items()):
+            if subscription.session is session:
+                for timer in subscription.timers.values():
+                    timer.cancel()
+                del self._subscriptions[number]
+
+    def publish(self, repository: Repository) -> None:
+        for subscription in list(self._subscriptions.values()):
+            if not subscription.covers(repository.path):
+                continue
+            if subscription.settle_s <= 0:
+                _tell(subscription, repository)
+                continue
+            if (timer := subscription.timers.get(repository.path)) is not None:
+                timer.cancel()
+            tell = partial(_tell, subscription, repository)
+            subscription.timers[repository.path] = self._loop.call_later(subscription.settle_s, tell)
+
+
+def _tell(subscription: Subscription, repository: Repository) -> None:
+    subscription.timers.pop(repository.path, None)
+    standing = repository.standing(fresh=repository.current, epoch=time.time())
+    subscription.session.notify(subscription.method, [*subscription.arguments, report(repository, standing)])

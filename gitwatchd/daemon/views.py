@@ -1,0 +1,98 @@
+"""Reports ready to be sent: the packed bytes and the table row of each repository, made once per outcome.
+
+Owns: the packed bodies and rows. Runs: serving thread. The hot query copies bytes: it packs six small fields, not fifty.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from gitwatchd.engine.repository import Repository
+from gitwatchd.model.report import Standing, Wire, facts_to_wire, text_or_bytes
+from gitwatchd.model.repository import RepoPath
+from gitwatchd.render.table import Row, row_of
+from gitwatchd.wire.rpc import pack
+
+_REPOS = pack("repos")
+_ERRORS = pack("errors")
+
+
+def standing_to_wire(standing: Standing) -> Wire:
+    return {
+        "state": standing.state.value, "reason": standing.reason, "hint": standing.hint,
+        "watch": standing.watch.value, "as_of": standing.as_of, "age_ms": standing.age_ms,
+    }  # fmt: skip
+
+
+def identity_to_wire(repository: Repository) -> Wire:
+    location = repository.location
+    return {
+        "path": text_or_bytes(location.path),
+        "name": text_or_bytes(os.path.basename(location.path)),
+        "git_dir": text_or_bytes(location.git_dir),
+        "common_dir": text_or_bytes(location.common_dir),
+        "bare": location.bare,
+    }
+
+
+def report(repository: Repository, standing: Standing) -> Wire:
+    """The whole report as a map."""
+    return {
+        **identity_to_wire(repository), **standing_to_wire(standing), **facts_to_wire(repository.facts()),
+    }  # fmt: skip
+
+
+@dataclass(slots=True)
+class _View:
+    outcome: object
+    location: object
+    body: bytes
+    """The packed keys and values of identity and facts, without a map header."""
+    fields: int
+    row: Row | None = None
+    row_standing: tuple[object, str] | None = None
+
+
+class Views:
+    def __init__(self) -> None:
+        self._views: dict[RepoPath, _View] = {}
+
+    def _view(self, repository: Repository) -> _View:
+        view = self._views.get(repository.path)
+        if view is None or view.outcome is not repository.outcome or view.location is not repository.location:
+            whole = {**identity_to_wire(repository), **facts_to_wire(repository.facts())}
+            body = b"".join([pack(key) + pack(value) for key, value in whole.items()])
+            view = _View(repository.outcome, repository.location, body, len(whole))
+            self._views[repository.path] = view
+        return view
+
+    def packed_report(self, repository: Repository, standing: Standing) -> bytes:
+        view = self._view(repository)
+        tail = pack(standing_to_wire(standing))
+        # `tail` is a fixmap of six: its header byte makes way for a header that counts the body's fields too.
+        return struct.pack(">BH", 0xDE, view.fields + 6) + view.body + tail[1:]
+
+    def row(self, repository: Repository, standing: Standing) -> Row:
+        view = self._view(repository)
+        key = (standing.state, standing.reason)
+        if view.row is None or view.row_standing != key:
+            view.row, view.row_standing = row_of(repository.location, repository.facts(), standing), key
+        return view.row
+
+    def forget(self, path: RepoPath) -> None:
+        self._views.pop(path, None)
+
+
+def packed_status(reports: Collection[bytes], errors: list[Wire]) -> bytes:
+    """The result of `status`: `{repos: [...], errors: [...]}` from packed reports."""
+    header = struct.pack(">BI", 0xDD, len(reports))
+    return b"".join([b"\x82", _REPOS, header, *reports, _ERRORS, pack(errors)])
+
+
+def select_fields(whole: Wire, fields: Iterable[str]) -> dict[str, Any]:
+    """Only these fields of a report, `path` always among them; unknown names are left out."""
+    return {key: value for key, value in whole.items() if key == "path" or key in set(fields)}

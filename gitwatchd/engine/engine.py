@@ -1,0 +1,355 @@
+"""Decide what to watch and analyse, when, and what answers whom.
+
+Owns: the state of every repository and every open query. Runs: serving thread only. Does no I/O, reads no clock.
+Invariant: at most one piece of work per repository is in flight.
+Invariant: a repository that changes while its work runs stays marked for later requests, and the work is not restarted:
+a log that grows every 50 ms would starve it.
+Invariant: work answers a request as fresh only if it began after the request arrived, or if nothing had happened between
+its beginning and the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from gitwatchd.engine.events import (
+    Analyse,
+    Analysed,
+    Asked,
+    Changed,
+    Complete,
+    Discovered,
+    Effect,
+    Event,
+    Expired,
+    Forgotten,
+    Found,
+    Level,
+    Publish,
+    QueryId,
+    Release,
+    Tick,
+    Walk,
+    Walked,
+)
+from gitwatchd.engine.repository import FAILED_RETRY_S, NEVER, Repository, Running
+from gitwatchd.model.report import Watch
+from gitwatchd.model.repository import Failed, Gone, RepoPath
+
+
+WALK_SLOTS = 4
+"""Walks handed out at once: enough to keep the walking thread busy, few enough that a request's walk is soon next."""
+
+
+@dataclass(slots=True)
+class Query:
+    scope: tuple[bytes, ...]
+    members: set[RepoPath]
+    need: dict[RepoPath, int] = field(default_factory=dict)
+    """Repositories still to be answered, with the generation that the work has to have begun at."""
+    discovering: bool = False
+    wait: bool = True
+    expired: bool = False
+
+    @property
+    def done(self) -> bool:
+        return self.expired or not (self.need or self.discovering)
+
+
+class Engine:
+    """`slots` is how many analyses the shell can carry at this moment; it may change at any time."""
+
+    def __init__(self, slots: int = 2) -> None:
+        self.repositories: dict[RepoPath, Repository] = {}
+        self.queries: dict[QueryId, Query] = {}
+        self.slots = slots
+        self.levels: dict[Level, int] = dict.fromkeys(Level, 0)
+        self._analysing = 0
+        self._walking = 0
+        self._pending: dict[RepoPath, None] = {}
+        """Repositories that may have work to start: looked at after each event, so that no event costs O(all)."""
+        self._debounced: set[RepoPath] = set()
+
+    # ---- what the shell may read
+
+    @property
+    def backlog(self) -> int:
+        """Analyses wanted or running."""
+        wanted = (self.repositories[path] for path in self._pending)
+        return self._analysing + sum(1 for r in wanted if r.running is None and (r.waiting or r.wanted))
+
+    @property
+    def analysing(self) -> int:
+        return self._analysing
+
+    def wake_at(self) -> float | None:
+        """When a `Tick` is needed next."""
+        dues = [due for path in self._debounced if (due := self.repositories[path].due_at()) is not None]
+        return min(dues, default=None)
+
+    def unanswered(self, query: QueryId) -> frozenset[RepoPath]:
+        """Members of an open or just completed query whose outcome does not answer it."""
+        return frozenset(self.queries[query].need)
+
+    def close(self, query: QueryId) -> None:
+        """The reply was made."""
+        closed = self.queries.pop(query, None)
+        if closed is not None:
+            for path in closed.need:
+                self._refresh_waiting(path)
+
+    def remember(self, found: Found) -> None:
+        """As `handle`, at start: what an earlier process knew. Begins no work, so that the first reply is not late."""
+        self._handle_found(found)
+
+    # ---- the one entry
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        match event:
+            case Found():
+                self._handle_found(event)
+            case Changed():
+                self._handle_changed(event, now)
+            case Walked():
+                self._handle_walked(event)
+            case Analysed():
+                self._handle_analysed(event, now, effects)
+            case Asked():
+                self._handle_asked(event, now, effects)
+            case Discovered():
+                if (query := self.queries.get(event.query)) is not None:
+                    query.discovering = False
+                    self._complete_if_done(event.query, effects)
+            case Expired():
+                if (query := self.queries.get(event.query)) is not None:
+                    query.expired = True
+                    self._complete_if_done(event.query, effects)
+            case Forgotten():
+                self._handle_forgotten(event, effects)
+            case Tick():
+                pass
+            case _:
+                assert_never(event)
+        effects.extend(self._start_work(now))
+        return effects
+
+    # ---- events
+
+    def _handle_found(self, event: Found) -> None:
+        path = event.location.path
+        repository = self.repositories.get(path)
+        if repository is None:
+            repository = self.repositories[path] = Repository(event.location, outcome=event.cached)
+            repository.verified_at = event.cached_at
+            repository.asked_at = event.asked_at
+        elif repository.gone:
+            repository.location = event.location
+            repository.outcome, repository.gone_shown = None, False
+            repository.generation += 1
+            repository.walk_all = repository.whole = True
+        else:
+            return
+        repository.wanted = True
+        self._pending[path] = None
+        for query in self.queries.values():
+            if query.wait and not query.expired and _covers(query.scope, path):
+                query.members.add(path)
+                query.need[path] = repository.generation
+                repository.waiting = True
+
+    def _handle_changed(self, event: Changed, now: float) -> None:
+        repository = self.repositories.get(event.path)
+        if repository is None or (repository.gone and not event.rewalk):
+            return
+        repository.note_change(now)
+        repository.new_directories |= event.new_directories
+        if event.rewalk:
+            repository.walk_all = True
+        if event.whole or event.rewalk:
+            repository.whole = True
+        self._debounced.add(event.path)
+        if repository.waiting:
+            self._pending[event.path] = None
+
+    def _handle_walked(self, event: Walked) -> None:
+        repository = self.repositories.get(event.location.path)
+        if repository is None:
+            return
+        if repository.running is not None and repository.running.walking:
+            repository.running = None
+            self._walking -= 1
+        repository.location = event.location
+        repository.watch, repository.watch_reason, repository.watch_hint = event.watch, event.reason, event.hint
+        # What happened in those directories before their watches were in place raised no event: an outcome whose work
+        # began before now proves nothing about them.
+        if repository.covered == repository.generation:
+            repository.covered = NEVER
+        repository.wanted = repository.just_walked = True
+        self._pending[repository.path] = None
+
+    def _handle_analysed(self, event: Analysed, now: float, effects: list[Effect]) -> None:
+        repository = self.repositories.get(event.path)
+        if repository is None:
+            return
+        running = repository.running
+        if running is None or running.walking:
+            # Said by the walk itself: there is nothing at that place any more.
+            self._walking -= running is not None
+            running = Running(True, repository.generation, NEVER, False)
+        else:
+            self._analysing -= 1
+        repository.running = None
+        self.levels[event.level] += 1
+        changed = repository.outcome != event.outcome or repository.verified_at is None
+        repository.outcome = event.outcome
+        repository.covered = running.covers
+        repository.verified_at = event.at
+        if isinstance(event.outcome, Failed):
+            repository.failed_at = now
+            repository.whole = True
+        if isinstance(event.outcome, Gone):
+            repository.walk_all, repository.new_directories = False, set()
+            repository.changed_since, repository.wanted = None, False
+        if repository.generation == running.generation:
+            repository.changed_since = None
+            self._debounced.discard(event.path)
+        elif repository.changed_since is not None:
+            repository.changed_since = now
+        for query_id in self._answer(repository, running.generation):
+            self._complete_if_done(query_id, effects)
+        if changed:
+            effects.append(Publish(event.path))
+        self._pending[event.path] = None
+
+    def _handle_asked(self, event: Asked, now: float, effects: list[Effect]) -> None:
+        query = Query(event.scope, set(event.paths), discovering=event.discovering and event.wait, wait=event.wait)
+        self.queries[event.query] = query
+        for path in event.paths:
+            repository = self.repositories.get(path)
+            if repository is None:
+                continue
+            repository.asked_at = event.epoch
+            if event.verify and not repository.gone:
+                repository.generation += 1
+                repository.whole = True
+            elif repository.current or (repository.gone and not repository.walk_all):
+                if not (isinstance(repository.outcome, Failed) and now - repository.failed_at > FAILED_RETRY_S):
+                    self.levels[Level.L0] += 1
+                    continue
+                repository.generation += 1
+            elif repository.watch is not Watch.WATCHED and not repository.needs_walk:
+                # No event will tell: only work that begins from now on can answer.
+                repository.generation += 1
+            query.need[path] = repository.generation
+            if event.wait:
+                repository.waiting = True
+                self._pending[path] = None
+        if not event.wait:
+            query.expired = True
+        self._complete_if_done(event.query, effects)
+
+    def _handle_forgotten(self, event: Forgotten, effects: list[Effect]) -> None:
+        repository = self.repositories.pop(event.path, None)
+        if repository is None:
+            return
+        if repository.running is not None:
+            if repository.running.walking:
+                self._walking -= 1
+            else:
+                self._analysing -= 1
+        self._pending.pop(event.path, None)
+        self._debounced.discard(event.path)
+        effects.append(Release(event.path))
+        for query_id, query in list(self.queries.items()):
+            query.members.discard(event.path)
+            if query.need.pop(event.path, None) is not None:
+                self._complete_if_done(query_id, effects)
+
+    # ---- answers
+
+    def _answer(self, repository: Repository, began: int) -> Iterator[QueryId]:
+        if not repository.waiting:
+            return
+        for query_id, query in list(self.queries.items()):
+            need = query.need.get(repository.path)
+            if need is not None and need <= began:
+                del query.need[repository.path]
+                yield query_id
+        self._refresh_waiting(repository.path)
+
+    def _refresh_waiting(self, path: RepoPath) -> None:
+        if (repository := self.repositories.get(path)) is not None:
+            repository.waiting = any(path in q.need and q.wait and not q.expired for q in self.queries.values())
+
+    def _complete_if_done(self, query_id: QueryId, effects: list[Effect]) -> None:
+        query = self.queries[query_id]
+        if query.done:
+            effects.append(Complete(query_id))
+
+    # ---- work
+
+    def _start_work(self, now: float) -> Iterator[Effect]:
+        for path in list(self._debounced):
+            repository = self.repositories[path]
+            due = repository.due_at()
+            if due is None:
+                self._debounced.discard(path)
+            elif due <= now:
+                self._debounced.discard(path)
+                repository.wanted = True
+                self._pending[path] = None
+        walks: list[Repository] = []
+        analyses: list[Repository] = []
+        for path in list(self._pending):
+            repository = self.repositories[path]
+            if repository.running is not None:
+                continue
+            if not (repository.waiting or repository.wanted) or (repository.gone and not repository.walk_all):
+                del self._pending[path]
+            elif repository.needs_walk and not repository.just_walked:
+                walks.append(repository)
+            elif repository.current and not repository.waiting:
+                repository.wanted = False
+                del self._pending[path]
+            else:
+                analyses.append(repository)
+        for repository in _first(walks, WALK_SLOTS - self._walking):
+            yield self._start_walk(repository)
+        for repository in _first(analyses, self.slots - self._analysing):
+            yield self._start_analysis(repository)
+
+    def _start_walk(self, repository: Repository) -> Walk:
+        everything = repository.walk_all
+        directories = None if everything else frozenset(repository.new_directories)
+        repository.walk_all, repository.new_directories = False, set()
+        repository.running = Running(True, repository.generation, NEVER, False)
+        self._walking += 1
+        return Walk(repository.path, directories)
+
+    def _start_analysis(self, repository: Repository) -> Analyse:
+        generation = repository.generation
+        # Directories may appear faster than they are walked; the waiting request is answered all the same, but what
+        # happens in them unseen must not be covered by this work.
+        covers = NEVER if repository.needs_walk else generation
+        repository.running = Running(False, generation, covers, repository.whole)
+        repository.just_walked = False
+        whole, repository.whole = repository.whole, False
+        repository.wanted = False
+        self._pending.pop(repository.path, None)
+        self._analysing += 1
+        return Analyse(repository.path, whole)
+
+
+def _first(repositories: list[Repository], count: int) -> list[Repository]:
+    """The most urgent: those that somebody waits for, then the most recently asked."""
+    if count <= 0:
+        return []
+    repositories.sort(key=lambda r: (not r.waiting, -r.asked_at))
+    return repositories[:count]
+
+
+def _covers(scope: tuple[bytes, ...], path: bytes) -> bool:
+    return any(path == top or path.startswith(top.rstrip(b"/") + b"/") for top in scope)

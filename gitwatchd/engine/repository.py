@@ -1,0 +1,117 @@
+"""What the engine knows of one repository.
+
+Owns: generation, freshness, debounce. Runs: serving thread, called by the engine only. No I/O, no clock.
+Invariant: the outcome is current exactly when it covers the present generation and the repository is watched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gitwatchd.model.report import Facts, Standing, State, Watch
+from gitwatchd.model.repository import Analysed, Failed, Gone, Location, Outcome, RepoPath, Unsafe
+
+QUIET_S = 0.1
+"""A change is analysed unasked when the repository has been quiet this long ..."""
+LONGEST_QUIET_WAIT_S = 2.0
+"""... or has been waiting this long: a log that grows for ever must not postpone the analysis for ever."""
+FAILED_RETRY_S = 1.0
+"""A failed repository is tried again when asked, but not more often than this."""
+NEVER = -1
+
+
+@dataclass(slots=True)
+class Running:
+    """The one piece of work in flight."""
+
+    walking: bool
+    generation: int
+    """Generation when it began."""
+    covers: int
+    """Generation that its result proves; NEVER when directories were unwatched as it began."""
+    whole: bool
+
+
+@dataclass(slots=True)
+class Repository:
+    location: Location
+    generation: int = 0
+    outcome: Outcome | None = None
+    covered: int = NEVER
+    """The generation that `outcome` proves."""
+    verified_at: float | None = None
+    """Epoch seconds at which the work behind `outcome` began."""
+    watch: Watch = Watch.POLLED
+    watch_reason: str = ""
+    watch_hint: str = ""
+    walk_all: bool = True
+    new_directories: set[bytes] = field(default_factory=set)
+    just_walked: bool = False
+    whole: bool = True
+    """The next analysis has to be L3."""
+    running: Running | None = None
+    waiting: bool = False
+    """Some open query waits for this repository."""
+    wanted: bool = False
+    """Analyse it even if nobody waits: first sight, or changes to publish."""
+    quiet_from: float = 0.0
+    changed_since: float | None = None
+    failed_at: float = 0.0
+    asked_at: float = 0.0
+    gone_shown: bool = False
+
+    @property
+    def path(self) -> RepoPath:
+        return self.location.path
+
+    @property
+    def current(self) -> bool:
+        """The outcome may be given as fresh to a request whose queues are drained."""
+        return self.covered == self.generation and self.watch is Watch.WATCHED
+
+    @property
+    def gone(self) -> bool:
+        return isinstance(self.outcome, Gone)
+
+    @property
+    def needs_walk(self) -> bool:
+        return self.walk_all or bool(self.new_directories)
+
+    def note_change(self, now: float) -> None:
+        self.generation += 1
+        self.quiet_from = now + QUIET_S
+        if self.changed_since is None:
+            self.changed_since = now
+
+    def due_at(self) -> float | None:
+        """When the change is analysed unasked; None when there is nothing to do."""
+        if self.changed_since is None:
+            return None
+        return min(self.quiet_from, self.changed_since + LONGEST_QUIET_WAIT_S)
+
+    def facts(self) -> Facts:
+        return self.outcome.facts if isinstance(self.outcome, Analysed | Unsafe) else Facts()
+
+    def standing(self, *, fresh: bool, epoch: float) -> Standing:
+        """How the present outcome is to be labelled in an answer; `fresh`: it answers this very request."""
+        age_ms = None if self.verified_at is None else max(0, int((epoch - self.verified_at) * 1000))
+        if self.covered == self.generation and fresh:
+            age_ms = 0
+        state, reason, hint = _state(self.outcome, fresh)
+        if not reason and self.watch is not Watch.WATCHED:
+            reason, hint = self.watch_reason, self.watch_hint
+        return Standing(state, self.watch, reason, hint, self.verified_at, age_ms)
+
+
+def _state(outcome: Outcome | None, fresh: bool) -> tuple[State, str, str]:
+    if outcome is None:
+        return State.PENDING, "not analysed yet", ""
+    if isinstance(outcome, Gone):
+        return State.GONE, "no repository there any more", ""
+    if isinstance(outcome, Failed):
+        return State.FAILED, outcome.reason, outcome.hint
+    if isinstance(outcome, Unsafe):
+        return State.UNSAFE, outcome.reason, outcome.hint
+    if not fresh:
+        return State.STALE, "not confirmed for this request", ""
+    return State.FRESH, "", ""

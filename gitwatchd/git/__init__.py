@@ -1,0 +1,1 @@
+"""Everything that knows git: running it, reading its files, its rules. No state, no threads."""

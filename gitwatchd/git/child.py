@@ -1,0 +1,177 @@
+"""The one doorway to running git.
+
+Owns: the git children that run now, each in a process group of its own so that a deadline ends the filters
+and the submodule children that git started, too. Runs: any thread of the daemon except the serving one (it
+blocks), and workers.
+Invariant: a call returns or raises within its deadline plus `_GENTLE_S + _FORCED_S`, whatever git does.
+Never: a shell, an inherited `GIT_*`, a hook, a prompt, the caller's standard input.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gitwatchd.errors import EnvironmentFailure, GitMissing, GitTimedOut
+from gitwatchd.git.environment import FIXED_OPTIONS, PRIVATE_INDEX_OPTIONS, child_environment
+
+_GENTLE_S = 0.5
+"""After SIGTERM git removes its lock and temporary files; a filter may ignore the signal."""
+_FORCED_S = 2.0
+"""After SIGKILL; a child in uninterruptible sleep (a dead mount) is left to init."""
+_VERSION_TIMEOUT_S = 10.0
+
+_running: set[subprocess.Popen[bytes]] = set()
+_running_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class GitAnswer:
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+def run_git(
+    arguments: Sequence[str | bytes],
+    *,
+    cwd: bytes,
+    timeout_s: float,
+    index_file: bytes | None = None,
+    refresh_index: bool = False,
+    ceiling: bytes | None = None,
+    stdin: bytes = b"",
+) -> GitAnswer:
+    """Run `git ARGUMENTS` in `cwd` and wait for its end; any return code is an answer.
+
+    `index_file` is read instead of the repository's own; `refresh_index` lets git write that file back (it
+    needs `index_file`: the user's index is never written). `ceiling`: git looks for the repository no higher
+    than below this directory (without it a damaged `.git` in `cwd` makes git answer for the repository around
+    it).
+    Raises GitMissing; GitTimedOut when `timeout_s` passes, with git and what it started ended;
+    EnvironmentFailure when `cwd` cannot be entered or no process can be made.
+    """
+    if refresh_index and index_file is None:
+        raise ValueError("only a private index may be refreshed")
+    environment = child_environment(os.environ)
+    options = FIXED_OPTIONS
+    if index_file is not None:
+        environment["GIT_INDEX_FILE"] = os.fsdecode(index_file)
+    if refresh_index:
+        environment["GIT_OPTIONAL_LOCKS"] = "1"
+        options += PRIVATE_INDEX_OPTIONS
+    if ceiling is not None and b":" not in ceiling:  # a colon cannot be quoted there
+        environment["GIT_CEILING_DIRECTORIES"] = os.fsdecode(ceiling)
+    child = _start([git_path(), *options, *arguments], cwd, environment, takes_stdin=bool(stdin))
+    with _running_lock:
+        _running.add(child)
+    try:
+        stdout, stderr = child.communicate(stdin or None, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        _end(child)
+        what = " ".join(a if isinstance(a, str) else shown(a) for a in arguments[:2])
+        raise GitTimedOut(
+            f"git {what} did not end within {timeout_s:g} s",
+            "see what it waits for: a slow disk or mount, or a filter driver",
+        ) from None
+    finally:
+        with _running_lock:
+            _running.discard(child)
+    return GitAnswer(child.returncode, stdout, stderr)
+
+
+def _start(
+    command: list[str | bytes], cwd: bytes, environment: dict[str, str], *, takes_stdin: bool
+) -> subprocess.Popen[bytes]:
+    try:
+        # close_fds=False and no preexec_fn: CPython then uses vfork and closes nothing, which matters in a
+        # process with a thousand descriptors. All of ours are close-on-exec.
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.PIPE if takes_stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            close_fds=False,
+            process_group=0,
+        )
+    except FileNotFoundError as error:
+        if os.path.isdir(cwd):
+            raise GitMissing("git vanished while we ran", "install git or put it on PATH") from error
+        raise EnvironmentFailure(f"{shown(cwd)} is no longer there") from error
+    except OSError as error:
+        raise EnvironmentFailure(f"git does not start in {shown(cwd)}: {error.strerror}") from error
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End the whole process group; give up on what survives SIGKILL."""
+    for sign, patience_s in ((signal.SIGTERM, _GENTLE_S), (signal.SIGKILL, _FORCED_S)):
+        _signal_group(child, sign)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(patience_s)
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            with suppress(OSError):  # closing flushes: EPIPE
+                pipe.close()
+
+
+def _signal_group(child: subprocess.Popen[bytes], sign: signal.Signals) -> None:
+    # Also when git itself is gone: a filter it started may live. The group's number is not used again while
+    # it does; when nobody is left in it, there is nothing to signal.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, sign)
+
+
+def end_running_children() -> None:
+    """End every git child of this process, from any thread: the last act of a worker or daemon that must
+    leave."""
+    with _running_lock:
+        children = list(_running)
+    for child in children:
+        _signal_group(child, signal.SIGTERM)
+    for child in children:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_GENTLE_S)
+        _signal_group(child, signal.SIGKILL)
+
+
+def shown(path: bytes) -> str:
+    """A path for a message: always valid text, which `os.fsdecode` does not give (a report must encode as
+    UTF-8)."""
+    return path.decode(errors="replace")
+
+
+def git_path() -> str:
+    """The git on PATH, absolute. Raises GitMissing."""
+    return _find_git(os.environ.get("PATH", os.defpath))
+
+
+@lru_cache(maxsize=4)
+def _find_git(path: str) -> str:
+    found = shutil.which("git", path=path)
+    if found is None:
+        raise GitMissing("there is no git on PATH", "install git or put it on PATH")
+    return os.path.abspath(found)
+
+
+def git_version() -> str:
+    """`2.39.5` and the like, as `git --version` has it. Asked again when the program's file changes."""
+    program = git_path()
+    try:
+        return _read_version(program, os.stat(program).st_mtime_ns)
+    except OSError as error:
+        raise GitMissing(f"{program} cannot be read", "install git or put it on PATH") from error
+
+
+@lru_cache(maxsize=4)
+def _read_version(_program: str, _mtime_ns: int) -> str:
+    answer = run_git(["--version"], cwd=b"/", timeout_s=_VERSION_TIMEOUT_S)
+    return answer.stdout.decode(errors="replace").strip().removeprefix("git version ")

@@ -1,0 +1,300 @@
+"""git's exclude rules: which untracked paths of one worktree are ignored.
+
+Owns: the parsed rules of one worktree and, per directory asked about, the chain of rules in force there.
+Runs: the serving thread or an analysis; no locks, so one owner at a time. Reads files only through its reader.
+Invariant: the answer equals `git check-ignore --no-index` for a repository without core.ignoreCase, while `exact` is
+true. Nothing below an ignored directory comes back.
+Never: asks whether a path is tracked (tracked paths are not ignored whatever this says), follows a `.gitignore` link.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from gitwatchd.git.wildmatch import literal_prefix_length, translate
+
+Reader = Callable[[bytes], bytes | None]
+"""Content of a file given its path relative to the worktree's top; None when there is none to read."""
+
+_BOM = b"\xef\xbb\xbf"
+_GLOB_CHARACTERS = re.compile(rb"[*?\[\\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One line of an exclude file. `glob` has lost its `!`, its trailing `/` and, if anchored, its leading `/`."""
+
+    glob: bytes
+    negated: bool
+    directory_only: bool
+    anchored: bool
+    """Matched against the path from the file's directory; otherwise against the last component alone."""
+
+
+def parse_patterns(raw: bytes) -> list[Pattern]:
+    """The patterns of an exclude file in its order; comments, blank lines and what can match nothing are left out."""
+    patterns = []
+    for line in raw.removeprefix(_BOM).split(b"\n"):
+        if not line or line.startswith(b"#"):
+            continue
+        # git cuts the line with a NUL and then sees a C string, so a NUL in the file ends the pattern.
+        text = _without_trailing_spaces(line.removesuffix(b"\r").partition(b"\0")[0])
+        negated = text.startswith(b"!")
+        if negated:
+            text = text[1:]
+        directory_only = text.endswith(b"/")
+        if directory_only:
+            text = text[:-1]
+        anchored = b"/" in text
+        glob = text.removeprefix(b"/")
+        if glob:
+            patterns.append(Pattern(glob, negated, directory_only, anchored))
+    return patterns
+
+
+def _without_trailing_spaces(line: bytes) -> bytes:
+    if not line.endswith(b" "):
+        return line
+    stripped = line.rstrip(b" ")
+    # An odd number of backslashes quotes the first of the spaces, which then stays; the others go.
+    backslashes = len(stripped) - len(stripped.rstrip(b"\\"))
+    return line[: len(stripped) + 1] if backslashes % 2 else stripped
+
+
+class _Table:
+    """The patterns of one file for one kind of path, arranged so that a question costs few look-ups.
+
+    The higher its place in the file, the stronger a pattern; every look-up yields the strongest place it knows.
+    """
+
+    __slots__ = ("_extensions", "_names", "_name_globs", "_negated", "_path_globs", "_paths", "_suffixes")
+
+    def __init__(self, patterns: list[tuple[int, Pattern]], negated: list[bool]) -> None:
+        self._negated = negated
+        self._names: dict[bytes, int] = {}
+        self._paths: dict[bytes, int] = {}
+        self._extensions: dict[bytes, int] = {}
+        self._suffixes: list[tuple[bytes, int]] = []
+        name_globs: list[tuple[bytes, int]] = []
+        path_globs: list[tuple[bytes, int]] = []
+        for place, pattern in patterns:
+            glob = pattern.glob
+            if not _GLOB_CHARACTERS.search(glob):
+                (self._paths if pattern.anchored else self._names)[glob] = place
+            elif pattern.anchored:
+                path_globs.append((glob, place))
+            elif glob.startswith(b"*") and not _GLOB_CHARACTERS.search(glob, 1):
+                if glob.rfind(b".") == 1:
+                    self._extensions[glob[1:]] = place
+                else:
+                    self._suffixes.append((glob[1:], place))
+            else:
+                name_globs.append((glob, place))
+        self._suffixes.reverse()
+        self._name_globs = _alternatives(name_globs)
+        self._path_globs = _alternatives(path_globs)
+
+    def verdict(self, name: bytes, path: bytes) -> bool | None:
+        """True ignored, False brought back, None no pattern matches. `path` is relative to the file's directory."""
+        # Comparisons instead of max(): this runs for every path of a walk, a call costs as much as a look-up.
+        best = self._names.get(name, -1)
+        if self._extensions:
+            dot = name.rfind(b".")
+            if dot >= 0 and (place := self._extensions.get(name[dot:], -1)) > best:
+                best = place
+        if self._suffixes:
+            for suffix, place in self._suffixes:
+                if place <= best:
+                    break
+                if name.endswith(suffix):
+                    best = place
+                    break
+        if self._paths and (place := self._paths.get(path, -1)) > best:
+            best = place
+        if self._name_globs is not None and (place := self._name_globs(name)) > best:
+            best = place
+        if self._path_globs is not None and (place := self._path_globs(path)) > best:
+            best = place
+        return None if best < 0 else not self._negated[best]
+
+
+def _alternatives(globs: list[tuple[bytes, int]]) -> Callable[[bytes], int] | None:
+    """A function from text to the strongest place that matches, or -1; None when there is nothing to match."""
+    sources: list[bytes] = []
+    places: list[int] = []
+    for glob, place in reversed(
+        globs
+    ):  # an alternation takes its first branch that fits: the strongest goes first
+        source = translate(glob)
+        if source is not None:
+            sources.append(source + rb"\Z()")
+            places.append(place)
+    if not sources:
+        return None
+    match = re.compile(b"|".join(sources), re.DOTALL).match
+
+    def strongest(text: bytes) -> int:
+        found = match(text)
+        return -1 if found is None or found.lastindex is None else places[found.lastindex - 1]
+
+    return strongest
+
+
+class _RuleFile:
+    """One exclude file, ready to be asked for files and for directories."""
+
+    __slots__ = ("cut", "directories", "files")
+
+    def __init__(self, patterns: list[Pattern], directory: bytes) -> None:
+        self.cut = len(directory) + 1 if directory else 0
+        negated = [pattern.negated for pattern in patterns]
+        numbered = list(enumerate(patterns))
+        self.directories = _Table(numbered, negated)
+        if any(pattern.directory_only for pattern in patterns):
+            self.files = _Table([p for p in numbered if not p[1].directory_only], negated)
+        else:
+            self.files = self.directories
+
+
+def _depends_on_version(pattern: Pattern) -> bool:
+    """`foo**/bar`: until 2.52 git cut the literal `foo` off first, and `**/` then stood at a beginning."""
+    prefix = literal_prefix_length(pattern.glob)
+    rest = pattern.glob[prefix:]
+    if (
+        not pattern.anchored
+        or not prefix
+        or pattern.glob[prefix - 1 : prefix] == b"/"
+        or not rest.startswith(b"**")
+    ):
+        return False
+    return rest.lstrip(b"*")[:1] in (b"", b"/") or rest.lstrip(b"*").startswith(b"\\/")
+
+
+_Chain = tuple[_RuleFile, ...]
+
+
+class IgnoreRules:
+    """The rules of one worktree. `shared` are the contents of the exclude files for all of it, the strongest first:
+    info/exclude, then core.excludesFile. `ignore_case` is core.ignoreCase, which these rules do not follow.
+    """
+
+    def __init__(
+        self, read: Reader, shared: Iterable[bytes | None] = (), *, ignore_case: bool = False
+    ) -> None:
+        self._read = read
+        self._ignore_case = ignore_case
+        self._inexact_directories: set[bytes] = set()
+        self._shared_exact = True
+        files = []
+        for raw in shared:
+            patterns = parse_patterns(raw) if raw else []
+            if any(map(_depends_on_version, patterns)):
+                self._shared_exact = False
+            if patterns:
+                files.append(_RuleFile(patterns, b""))
+        self._shared = tuple(files)
+        self._chains: dict[bytes, _Chain | None] = {}
+
+    @property
+    def exact(self) -> bool:
+        """False when only git may judge. It can become false while directories are read: look after asking."""
+        return not self._ignore_case and self._shared_exact and not self._inexact_directories
+
+    def is_ignored(self, path: bytes, is_dir: bool) -> bool:
+        """Whether git ignores `path` (relative to the top, no trailing slash), itself or because of a parent.
+
+        `is_dir` is true for directories and nested repositories, not for links to directories.
+        """
+        directory, _, name = path.rpartition(b"/")
+        try:
+            chain = self._chains[directory]
+        except KeyError:
+            chain = self._chain(directory)
+        if chain is None:
+            return True
+        for rules in chain:
+            table = rules.directories if is_dir else rules.files
+            verdict = table.verdict(name, path[rules.cut :] if rules.cut else path)
+            if verdict is not None:
+                return verdict
+        return False
+
+    def invalidate(self, directory: bytes) -> None:
+        """The `.gitignore` of `directory` (b"" = top) changed: forget what was read there and below."""
+        below = directory + b"/" if directory else b""
+        stale = [known for known in self._chains if known == directory or known.startswith(below)]
+        for known in stale:
+            del self._chains[known]
+            self._inexact_directories.discard(known)
+
+    def _chain(self, directory: bytes) -> _Chain | None:
+        """The rule files in force in `directory`, the strongest first; None when the directory itself is ignored."""
+        missing = []
+        chain: _Chain | None = None
+        while directory not in self._chains:
+            missing.append(directory)
+            if not directory:
+                break
+            directory = directory.rpartition(b"/")[0]
+        for directory in reversed(missing):
+            if not directory:
+                chain = self._with_own_rules(directory, self._shared)
+            elif self.is_ignored(directory, True):
+                chain = None
+            else:
+                parent = self._chains[directory.rpartition(b"/")[0]]
+                chain = self._with_own_rules(directory, parent or ())
+            self._chains[directory] = chain
+        return chain
+
+    def _with_own_rules(self, directory: bytes, inherited: _Chain) -> _Chain:
+        raw = self._read(directory + b"/.gitignore" if directory else b".gitignore")
+        patterns = parse_patterns(raw) if raw else []
+        if not patterns:
+            return inherited
+        if any(map(_depends_on_version, patterns)):
+            self._inexact_directories.add(directory)
+        return (_RuleFile(patterns, directory), *inherited)
+
+
+def worktree_reader(top: bytes) -> Reader:
+    """A reader of the `.gitignore` files below `top` as git reads them: no links, regular files only.
+
+    It does not know the index: where a `.gitignore` with skip-worktree is absent, git reads it from there.
+    """
+    prefix = top + b"/"
+
+    def read(path: bytes) -> bytes | None:
+        try:
+            # O_NONBLOCK: a FIFO of that name must not hold us.
+            fd = os.open(prefix + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        return _read_regular(fd)
+
+    return read
+
+
+def read_shared(path: bytes | None) -> bytes | None:
+    """Content of info/exclude or core.excludesFile (links are followed); None when there is none to read."""
+    if path is None:
+        return None
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    return _read_regular(fd)
+
+
+def _read_regular(fd: int) -> bytes | None:
+    with open(fd, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        try:
+            return file.read()
+        except OSError:
+            return None

@@ -1,0 +1,235 @@
+"""Where a repository's parts lie on the disk: worktree, git dir, common dir; found without starting git.
+
+Owns: nothing. Runs: any thread or process; every function reads a handful of small files, keeps nothing open.
+Invariant: a `Location` is returned only for what git itself accepts as a repository (its `is_git_directory`:
+a valid HEAD, `objects`, `refs`), so a clone or an init that has not got that far is None, not an error.
+Never follows configuration includes: git does not either for the few variables that decide the layout.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from gitwatchd.errors import NotARepository
+from gitwatchd.git.config_file import ConfigDamaged, find_boolean, parse_config
+from gitwatchd.model.repository import Location, RepoPath
+
+_LARGEST_POINTER_FILE_BYTES = 1 << 16
+"""HEAD, `.git` and `commondir` files hold one path; anything longer is not one of them."""
+
+_LARGEST_CONFIG_BYTES = 1 << 24
+
+_HEX = frozenset(b"0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryFormat:
+    """The variables of a repository's own config that decide how it must be read (no includes, as in git)."""
+
+    bare: bool | None = None
+    worktree: bytes | None = None
+    worktree_config: bool = False
+    object_format: str = "sha1"
+    ref_storage: str = "files"
+
+    @property
+    def oid_bytes(self) -> int:
+        return 32 if self.object_format == "sha256" else 20
+
+
+def read_location(top: bytes) -> Location | None:
+    """The repository whose `.git` entry is in directory `top`, or which `top` is itself (bare).
+
+    None while it is half made and when there is none. `top` is absolute; symlinks in it are resolved. With
+    core.worktree the location's path is that worktree, wherever it lies; a `.git` directory with core.bare is
+    a bare repository whose path is the `.git` directory, as git sees it.
+    """
+    top = os.path.realpath(top)
+    dot_git = top + b"/.git" if top != b"/" else b"/.git"
+    try:
+        mode = os.lstat(dot_git).st_mode
+    except OSError:
+        return _read_own_git_dir(top)
+    git_dir: bytes | None = dot_git
+    if stat.S_ISREG(mode):
+        git_dir = _read_git_file(dot_git, top)
+    elif stat.S_ISLNK(mode):
+        git_dir = os.path.realpath(dot_git)
+    if git_dir is None:
+        return None
+    common_dir = _common_dir_of(git_dir)
+    if common_dir is None:
+        return None
+    return _place(top, git_dir, common_dir)
+
+
+def find_worktree(path: bytes) -> Location:
+    """The repository that `path` lies in, searched upwards as git does (not across a file system's boundary).
+
+    Raises NotARepository: no such path, none found, a `.git` file that leads nowhere, or a place inside a
+    `.git` directory, where git has no worktree to speak of.
+    """
+    shown = os.fsdecode(path)
+    try:
+        directory = os.path.realpath(path, strict=True)
+        status = os.stat(directory)
+    except OSError as error:
+        raise NotARepository(f"{shown}: {(error.strerror or str(error)).lower()}") from error
+    if not stat.S_ISDIR(status.st_mode):
+        directory = os.path.dirname(directory)
+        status = os.stat(directory)
+    device = status.st_dev
+    while True:
+        location = read_location(directory)
+        if location is not None:
+            return location
+        dot_git = os.path.join(directory, b".git")
+        if os.path.isfile(dot_git):
+            raise NotARepository(
+                f"{os.fsdecode(dot_git)}: does not lead to a repository", "remove or repair that file"
+            )
+        if is_git_dir(directory):
+            raise NotARepository(f"{shown}: inside a git directory, not in a work tree")
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            raise NotARepository(f"{shown}: not a git repository (or any of the parent directories)")
+        try:
+            if os.stat(parent).st_dev != device:
+                raise NotARepository(f"{shown}: not a git repository (stopped at {os.fsdecode(parent)})")
+        except OSError as error:
+            raise NotARepository(f"{shown}: {(error.strerror or str(error)).lower()}") from error
+        directory = parent
+
+
+def is_bare_layout(names: Collection[bytes]) -> bool:
+    """Whether a directory with these entries may be a git dir itself (then ask `read_location`)."""
+    return b"HEAD" in names and b"objects" in names and b"refs" in names
+
+
+def is_git_dir(path: bytes) -> bool:
+    """Whether git would accept this directory as a git dir."""
+    return _common_dir_of(path) is not None
+
+
+def linked_worktrees(common_dir: bytes) -> list[bytes]:
+    """Git dirs of the linked worktrees that `git worktree list` shows, sorted; the main one is not one."""
+    try:
+        names = sorted(os.listdir(common_dir + b"/worktrees"))
+    except OSError:
+        return []
+    git_dirs = (common_dir + b"/worktrees/" + name for name in names)
+    # git lists an entry, prunable or not, when its back pointer can be read.
+    return [git_dir for git_dir in git_dirs if os.path.isfile(git_dir + b"/gitdir")]
+
+
+def read_format(common_dir: bytes) -> RepositoryFormat:
+    """The layout variables of `common_dir`/config; defaults when there is no such file."""
+    return _read_format_file(common_dir + b"/config")
+
+
+def _read_own_git_dir(top: bytes) -> Location | None:
+    common_dir = _common_dir_of(top)
+    if common_dir is None:
+        return None
+    location = _place(None, top, common_dir)
+    inside = top != common_dir or (os.path.basename(top) == b".git" and not read_format(common_dir).bare)
+    # The inside of an ordinary repository: git has neither a worktree nor a bare repository to show here.
+    return None if location.bare and inside else location
+
+
+def _place(top: bytes | None, git_dir: bytes, common_dir: bytes) -> Location:
+    """`top` is where `.git` was found, None when the search began in the git dir itself."""
+    if git_dir != common_dir:
+        layout = RepositoryFormat()
+        if read_format(common_dir).worktree_config:
+            layout = _read_format_file(git_dir + b"/config.worktree")
+    else:
+        layout = read_format(common_dir)
+        if layout.worktree_config:
+            own = _read_format_file(git_dir + b"/config.worktree")
+            layout = RepositoryFormat(
+                bare=layout.bare if own.bare is None else own.bare,
+                worktree=layout.worktree if own.worktree is None else own.worktree,
+            )
+    if layout.worktree is not None and layout.bare is not True:
+        path = os.path.realpath(os.path.join(git_dir, layout.worktree))
+        return Location(RepoPath(path), git_dir, common_dir, bare=False)
+    if layout.bare or top is None:
+        return Location(RepoPath(git_dir), git_dir, common_dir, bare=True)
+    return Location(RepoPath(top), git_dir, common_dir, bare=False)
+
+
+def _common_dir_of(git_dir: bytes) -> bytes | None:
+    """git's `is_git_directory`; the common dir when it holds, else None."""
+    if not _valid_head(git_dir + b"/HEAD"):
+        return None
+    pointer = _read_pointer(git_dir + b"/commondir")
+    common = git_dir if pointer is None else os.path.realpath(os.path.join(git_dir, pointer))
+    if os.access(common + b"/objects", os.X_OK) and os.access(common + b"/refs", os.X_OK):
+        return common
+    return None
+
+
+def _valid_head(path: bytes) -> bool:
+    try:
+        link = os.readlink(path)
+    except OSError:
+        pass
+    else:
+        return link.startswith(b"refs/") or _valid_head_text(_read_file(path))
+    return _valid_head_text(_read_file(path))
+
+
+def _valid_head_text(text: bytes) -> bool:
+    if text.startswith(b"ref:"):
+        return text[4:].lstrip().startswith(b"refs/")
+    return len(text) >= 40 and _HEX.issuperset(text[:40])
+
+
+def _read_git_file(path: bytes, directory: bytes) -> bytes | None:
+    """Where a `.git` file leads, resolved; None when it is not one."""
+    text = _read_file(path)
+    if not text.startswith(b"gitdir: "):
+        return None
+    target = text[8:].rstrip(b"\r\n")
+    return os.path.realpath(os.path.join(directory, target)) if target else None
+
+
+def _read_pointer(path: bytes) -> bytes | None:
+    text = _read_file(path).rstrip(b"\r\n")
+    return text or None
+
+
+def _read_file(path: bytes, largest: int = _LARGEST_POINTER_FILE_BYTES) -> bytes:
+    """The file's first bytes; empty when it is missing or unreadable."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, largest)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _read_format_file(path: bytes) -> RepositoryFormat:
+    try:
+        entries = parse_config(_read_file(path, _LARGEST_CONFIG_BYTES), path).entries
+    except ConfigDamaged:
+        # git will refuse this repository and say why; that it is one must not depend on it.
+        return RepositoryFormat()
+    last = dict(entries)
+    return RepositoryFormat(
+        bare=find_boolean(last[b"core.bare"]) if b"core.bare" in last else None,
+        worktree=last.get(b"core.worktree"),
+        worktree_config=find_boolean(last.get(b"extensions.worktreeconfig", b"false")) or False,
+        object_format=(last.get(b"extensions.objectformat") or b"sha1").decode("ascii", "replace"),
+        ref_storage=(last.get(b"extensions.refstorage") or b"files")
+        .decode("ascii", "replace")
+        .partition(":")[0],
+    )

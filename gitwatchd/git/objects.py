@@ -1,0 +1,356 @@
+"""Reading objects: subjects, peeled tags, distances, trees. The only doorway to pygit2.
+
+Owns: per repository one handle, `Objects`, opened at first use and given back by `close` (the next use opens
+it again). Runs: one thread at a time per handle (libgit2's objects are not thread-safe); any process.
+Invariant: types and exceptions of pygit2 do not leave; a read that fails is ObjectsUnreadable.
+Invariant: only objects are read through libgit2, never its index, refs, config or status; so what libgit2
+cannot open as a repository (reftable, another owner's) is read all the same. What its object database cannot
+read as git does (sha256, replaced or grafted objects) is asked of git, through the same functions.
+Never: writes; imports pygit2 before it is needed (70-100 ms; a loose object needs only zlib).
+
+Commits and tags are named in hex, as refs and headers have them; trees and their entries by raw bytes, as
+the index has them. `refs/replace`, `info/grafts` and the object format are looked at when the handle is
+opened: after a change there, `close` it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git.child import run_git
+from gitwatchd.git.layout import read_format
+from gitwatchd.model.repository import Location
+
+_GIT_TIMEOUT_S = 30.0
+_OPEN_PACK_FILES = 32
+"""libgit2 keeps every pack it read from open; with hundreds of repositories that would use up descriptors."""
+_OBJECT_CACHE_BYTES = 4 << 20
+"""libgit2's own cache may otherwise grow to 256 MB; ours are short reads that seldom repeat."""
+_PEELED_KEPT = 16384
+_TREE_MODE: Final = b"40000"
+
+
+class ObjectsUnreadable(EnvironmentFailure):
+    """An object is missing or damaged, or the object store cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry:
+    """A file, symlink (0o120000) or gitlink (0o160000) of a tree. `oid` is raw."""
+
+    mode: int
+    oid: bytes
+
+
+_Item = tuple[bytes, bytes, bytes]
+"""Mode in octal digits, name, raw oid: one entry of one tree."""
+
+
+class Objects:
+    """Reading one repository's objects. Every function but `close` may raise ObjectsUnreadable."""
+
+    __slots__ = ("_asks_git", "_common_dir", "_database", "_directory", "_git_dir", "_is_open", "_oid_bytes")
+
+    def __init__(self, location: Location) -> None:
+        self._git_dir = location.git_dir
+        self._common_dir = location.common_dir
+        self._directory = location.common_dir + b"/objects"
+        self._is_open = False
+        self._asks_git = False
+        self._oid_bytes = 20
+        self._database: Any = None
+
+    def close(self) -> None:
+        """Give memory maps and descriptors back. Idempotent; the handle stays usable."""
+        self._database = None
+        self._is_open = False
+
+    def summary(self, commit: bytes) -> bytes:
+        """The subject as `git log --format=%s` prints it: the first paragraph on one line, in UTF-8."""
+        return _subject(self._read(commit)[1])
+
+    def tree_of(self, commit: bytes) -> bytes:
+        """Raw oid of the commit's tree."""
+        kind, data = self._read(commit)
+        if kind != b"commit" or not data.startswith(b"tree "):
+            raise ObjectsUnreadable(f"{commit.decode()} is no commit")
+        return bytes.fromhex(data[5 : data.index(b"\n")].decode())
+
+    def peel(self, oid: bytes) -> bytes:
+        """What a tag object finally names (hex); any other object names itself."""
+        known = _peeled.get(oid)
+        if known is not None:
+            return known
+        peeled = oid
+        kind, data = self._read(oid)
+        while kind == b"tag" and data.startswith(b"object "):
+            peeled = data[7 : data.index(b"\n")]
+            kind, data = self._read(peeled)
+        if len(_peeled) >= _PEELED_KEPT:
+            _peeled.clear()
+        _peeled[oid] = peeled
+        return peeled
+
+    def ahead_behind(self, ours: bytes, theirs: bytes) -> tuple[int, int]:
+        """Commits only in `ours`, commits only in `theirs`."""
+        if ours == theirs:
+            return 0, 0
+        self._open()
+        if self._asks_git or os.path.exists(self._common_dir + b"/shallow"):
+            counts = self._git("rev-list", "--count", "--left-right", ours + b"..." + theirs).split()
+            return int(counts[0]), int(counts[1])
+        import pygit2
+
+        try:
+            # A repository of nothing but this object database: no config or refs of the real one are opened.
+            repository = pygit2.Repository()
+            repository.set_odb(self._odb())
+            ahead, behind = repository.ahead_behind(ours.decode(), theirs.decode())
+        except (KeyError, ValueError, OSError, pygit2.GitError) as error:
+            raise ObjectsUnreadable(
+                f"history between {ours.decode()} and {theirs.decode()}: {error}"
+            ) from error
+        return ahead, behind
+
+    def tree_entry(self, tree: bytes, path: bytes) -> TreeEntry | None:
+        """The entry at `path` below the tree; None where there is nothing, or a directory."""
+        self._open()
+        if self._asks_git:
+            return self._flatten_by_git(tree, path).get(path)
+        directory, _, name = path.rpartition(b"/")
+        holder = self._find_directory(tree, directory)
+        item = None if holder is None else self._find_item(holder, name)
+        return None if item is None or item[0] == _TREE_MODE else _entry(item)
+
+    def flatten(self, tree: bytes, prefix: bytes = b"") -> dict[bytes, TreeEntry]:
+        """Every entry that is no directory below `prefix` (`b"dir/sub"`; `b""`: all), by whole path."""
+        self._open()
+        if self._asks_git:
+            return self._flatten_by_git(tree, prefix)
+        top = self._find_directory(tree, prefix)
+        return {} if top is None else dict(self._walk(top, prefix + b"/" if prefix else b""))
+
+    def diff_trees(self, old: bytes | None, new: bytes | None) -> dict[bytes, TreeEntry | None]:
+        """Paths whose entry differs between two trees, each with its entry in `new` (None: gone there).
+
+        None for a tree means the empty one. Equal subtrees are never read: the cost is that of what changed.
+        """
+        self._open()
+        if old == new:
+            return {}
+        if self._asks_git:
+            return self._diff_by_git(old, new)
+        changed: dict[bytes, TreeEntry | None] = {}
+        self._diff(old, new, b"", changed)
+        return changed
+
+    # Trees, read here.
+
+    def _diff(
+        self, old: bytes | None, new: bytes | None, prefix: bytes, changed: dict[bytes, TreeEntry | None]
+    ) -> None:
+        before = self._items(old) if old is not None else []
+        after = self._items(new) if new is not None else []
+        # Set differences in C: most entries of a changed directory are equal.
+        gone = {item[1]: item for item in set(before).difference(after)}
+        for item in set(after).difference(before):
+            mode, name, oid = item
+            path = prefix + name
+            was = gone.pop(name, None)
+            old_tree = was[2] if was is not None and was[0] == _TREE_MODE else None
+            if mode == _TREE_MODE:
+                if was is not None and old_tree is None:
+                    changed[path] = None
+                self._diff(old_tree, oid, path + b"/", changed)
+                continue
+            if old_tree is not None:
+                self._diff(old_tree, None, path + b"/", changed)
+            entry = _entry(item)
+            if was is None or old_tree is not None or _entry(was) != entry:
+                changed[path] = entry
+        for mode, name, oid in gone.values():
+            if mode == _TREE_MODE:
+                self._diff(oid, None, prefix + name + b"/", changed)
+            else:
+                changed[prefix + name] = None
+
+    def _walk(self, tree: bytes, prefix: bytes) -> Iterator[tuple[bytes, TreeEntry]]:
+        for item in self._items(tree):
+            if item[0] == _TREE_MODE:
+                yield from self._walk(item[2], prefix + item[1] + b"/")
+            else:
+                yield prefix + item[1], _entry(item)
+
+    def _find_directory(self, tree: bytes, path: bytes) -> bytes | None:
+        for name in path.split(b"/") if path else ():
+            item = self._find_item(tree, name)
+            if item is None or item[0] != _TREE_MODE:
+                return None
+            tree = item[2]
+        return tree
+
+    def _find_item(self, tree: bytes, name: bytes) -> _Item | None:
+        return next((item for item in self._items(tree) if item[1] == name), None)
+
+    def _items(self, tree: bytes) -> list[_Item]:
+        kind, data = self._read(tree.hex().encode())
+        if kind != b"tree":
+            raise ObjectsUnreadable(f"{tree.hex()} is no tree")
+        return _tree_pattern(self._oid_bytes)(data)
+
+    # Objects.
+
+    def _open(self) -> None:
+        if self._is_open:
+            return
+        layout = read_format(self._common_dir)
+        self._oid_bytes = layout.oid_bytes
+        self._asks_git = (
+            layout.object_format != "sha1"
+            or _has_entries(self._common_dir + b"/refs/replace")
+            or os.path.exists(self._common_dir + b"/info/grafts")
+            or _packs_replacements(self._common_dir + b"/packed-refs")
+        )
+        self._is_open = True
+
+    def _read(self, oid: bytes) -> tuple[bytes, bytes]:
+        """(type, content) of the object with this hex name."""
+        self._open()
+        if self._asks_git:
+            header, _, rest = self._git("cat-file", "--batch", stdin=oid + b"\n").partition(b"\n")
+            words = header.split()
+            if len(words) != 3:
+                raise ObjectsUnreadable(f"object {oid.decode()} is missing")
+            return words[1], rest[: int(words[2])]
+        name = os.fsencode(oid)
+        try:
+            with open(self._directory + b"/" + name[:2] + b"/" + name[2:], "rb", buffering=0) as file:
+                header, _, content = zlib.decompress(file.read()).partition(b"\0")
+            return header.partition(b" ")[0], content
+        except (OSError, zlib.error):
+            return self._read_packed(oid)
+
+    def _read_packed(self, oid: bytes) -> tuple[bytes, bytes]:
+        import pygit2
+
+        try:
+            kind, content = self._odb().read(oid.decode())
+        except (KeyError, ValueError, OSError, pygit2.GitError) as error:
+            raise ObjectsUnreadable(f"object {oid.decode()} cannot be read: {error}") from error
+        return _KINDS[int(kind)], bytes(content)
+
+    def _odb(self) -> Any:
+        if self._database is None:
+            self._database = _open_database(os.fsdecode(self._directory))
+        return self._database
+
+    # Asked of git.
+
+    def _git(self, *arguments: str | bytes, stdin: bytes = b"") -> bytes:
+        answer = run_git(arguments, cwd=self._git_dir, timeout_s=_GIT_TIMEOUT_S, stdin=stdin)
+        if answer.returncode:
+            lines = answer.stderr.decode(errors="replace").splitlines() or ["git failed"]
+            raise ObjectsUnreadable(lines[0])
+        return answer.stdout
+
+    def _flatten_by_git(self, tree: bytes, prefix: bytes) -> dict[bytes, TreeEntry]:
+        where = ("--", b":(top,literal)" + prefix) if prefix else ()
+        listing = self._git("ls-tree", "-r", "-z", "--full-tree", tree.hex(), *where)
+        entries = {}
+        for line in listing.split(b"\0")[:-1]:
+            about, _, path = line.partition(b"\t")
+            mode, _, oid = about.split()
+            entries[path] = TreeEntry(int(mode, 8), bytes.fromhex(oid.decode()))
+        return entries
+
+    def _diff_by_git(self, old: bytes | None, new: bytes | None) -> dict[bytes, TreeEntry | None]:
+        if old is None or new is None:
+            only = self.flatten(old or new or b"")
+            return {path: None if new is None else entry for path, entry in only.items()}
+        raw = self._git("diff-tree", "-r", "-z", "--no-renames", "--no-abbrev", old.hex(), new.hex())
+        fields = iter(raw.split(b"\0")[:-1])
+        changed: dict[bytes, TreeEntry | None] = {}
+        for about in fields:
+            path = next(fields)
+            _, mode, _, oid, status = about.split()
+            if status == b"D":
+                changed.setdefault(path, None)
+            else:
+                changed[path] = TreeEntry(int(mode, 8), bytes.fromhex(oid.decode()))
+        return changed
+
+
+_KINDS = {1: b"commit", 2: b"tree", 3: b"blob", 4: b"tag"}
+
+_peeled: dict[bytes, bytes] = {}
+"""Tag object to what it names: true for ever and in every repository, an oid names its content."""
+
+
+def _open_database(directory: str) -> Any:
+    _limit_libgit2()
+    import pygit2
+
+    return pygit2.Odb(directory)
+
+
+@lru_cache(maxsize=1)
+def _limit_libgit2() -> None:
+    import pygit2
+
+    pygit2.settings.mwindow_file_limit = _OPEN_PACK_FILES
+    pygit2.settings.cache_max_size(_OBJECT_CACHE_BYTES)
+
+
+@lru_cache(maxsize=2)
+def _tree_pattern(oid_bytes: int) -> Callable[[bytes], list[_Item]]:
+    # One pass in C: a loop over the entries in Python costs three times as much.
+    return re.compile(rb"([0-7]+) ([^\0]+)\0(.{%d})" % oid_bytes, re.DOTALL).findall
+
+
+def _entry(item: _Item) -> TreeEntry:
+    mode = int(item[0], 8)
+    if mode & 0o170000 == 0o100000:
+        mode = 0o100755 if mode & 0o100 else 0o100644  # old trees have 0o100664; git reads it so
+    return TreeEntry(mode, item[2])
+
+
+def _has_entries(directory: bytes) -> bool:
+    try:
+        return bool(os.listdir(directory))
+    except OSError:
+        return False
+
+
+def _packs_replacements(packed_refs: bytes) -> bool:
+    try:
+        with open(packed_refs, "rb", buffering=0) as file:
+            return b" refs/replace/" in file.read()
+    except OSError:
+        return False
+
+
+def _subject(commit: bytes) -> bytes:
+    header, _, message = commit.partition(b"\n\n")
+    lines: list[bytes] = []
+    for line in message.lstrip(b"\n").split(b"\n"):
+        line = line.rstrip()
+        if not line:
+            if lines:
+                break
+            continue
+        lines.append(line)
+    subject = b" ".join(lines)
+    encoding = re.search(rb"\nencoding ([^\n]+)", header)
+    if encoding is None:
+        return subject
+    try:
+        return subject.decode(encoding[1].decode("ascii")).encode()
+    except (LookupError, ValueError):
+        return subject

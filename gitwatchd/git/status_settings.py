@@ -1,0 +1,179 @@
+"""What the configuration says about status, typed: the settings an evaluator must follow or refuse.
+
+Owns: the meaning of these variables (git's config.c, environment.c, builtin/commit.c). Runs: anywhere; pure.
+Invariant: a value for which git would end raises BadValue; a value that git overlooks counts as not set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gitwatchd.git.config_file import BadValue, find_boolean
+from gitwatchd.git.repository_config import RepositoryConfig
+
+
+class UntrackedFiles(Enum):
+    NO = "no"
+    NORMAL = "normal"
+    ALL = "all"
+
+
+class Renames(Enum):
+    NO = "no"
+    RENAMES = "renames"
+    COPIES = "copies"
+
+
+class AutoCrlf(Enum):
+    FALSE = "false"
+    TRUE = "true"
+    INPUT = "input"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSettings:
+    file_mode: bool
+    """core.fileMode: the executable bit counts."""
+    symlinks: bool
+    ignore_case: bool
+    precompose_unicode: bool
+    check_stat_minimal: bool
+    trust_ctime: bool
+    ignore_stat: bool
+    autocrlf: AutoCrlf
+    eol: bytes | None
+    """core.eol: b"lf", b"crlf" or b"native"."""
+    safecrlf: bytes | None
+    """core.safecrlf in lower case. It changes what git says, never what it finds."""
+    untracked_files: UntrackedFiles
+    renames: Renames
+    """status.renames, else diff.renames, else RENAMES."""
+    rename_limit: int | None
+    relative_paths: bool
+    quote_path: bool
+    submodule_summary: bool
+    """Long format only; the porcelain formats do not follow it."""
+    ahead_behind: bool
+    """Long format only."""
+    sparse_checkout: bool
+    ignore_submodules: bytes | None
+    """diff.ignoreSubmodules."""
+    submodule_ignore: dict[bytes, bytes]
+    """submodule.<name>.ignore of the configuration (it wins over .gitmodules, which is not read here)."""
+
+    @property
+    def stat_is_default(self) -> bool:
+        """Equal stat data mean an unchanged file, and names compare byte by byte, as in git's defaults.
+
+        core.fileMode=false is not among the reasons: follow `file_mode`.
+        """
+        return (
+            self.symlinks
+            and self.trust_ctime
+            and not self.check_stat_minimal
+            and not self.ignore_stat
+            and not self.ignore_case
+            and not self.precompose_unicode
+        )
+
+    @property
+    def converts_line_ends(self) -> bool:
+        """Without any attributes, content may differ between worktree and object: a raw hash proves nothing."""
+        return self.autocrlf is not AutoCrlf.FALSE
+
+
+def status_settings(config: RepositoryConfig) -> StatusSettings:
+    """Raises BadValue."""
+    return StatusSettings(
+        file_mode=config.get_bool(b"core.filemode", default=True),
+        symlinks=config.get_bool(b"core.symlinks", default=True),
+        ignore_case=config.get_bool(b"core.ignorecase", default=False),
+        precompose_unicode=config.get_bool(b"core.precomposeunicode", default=False),
+        check_stat_minimal=_check_stat_minimal(config),
+        trust_ctime=config.get_bool(b"core.trustctime", default=True),
+        ignore_stat=config.get_bool(b"core.ignorestat", default=False),
+        autocrlf=_autocrlf(config),
+        eol=_one_of(config, b"core.eol", (b"lf", b"crlf", b"native")),
+        safecrlf=_lowered(config, b"core.safecrlf"),
+        untracked_files=_untracked_files(config),
+        renames=_renames(config),
+        rename_limit=_rename_limit(config),
+        relative_paths=config.get_bool(b"status.relativepaths", default=True),
+        quote_path=config.get_bool(b"core.quotepath", default=True),
+        submodule_summary=config.get_bool(b"status.submodulesummary", default=False),
+        ahead_behind=config.get_bool(b"status.aheadbehind", default=True),
+        sparse_checkout=config.get_bool(b"core.sparsecheckout", default=False),
+        ignore_submodules=_lowered(config, b"diff.ignoresubmodules"),
+        submodule_ignore=_submodule_ignore(config),
+    )
+
+
+def _text(config: RepositoryConfig, key: bytes) -> bytes | None:
+    """The value where git wants text: a name without `=` is refused."""
+    entry = config.find(key)
+    if entry is not None and entry.value is None:
+        raise BadValue(entry.key, None, "text")
+    return None if entry is None else entry.value
+
+
+def _lowered(config: RepositoryConfig, key: bytes) -> bytes | None:
+    value = config.get(key)
+    return None if value is None else value.lower()
+
+
+def _one_of(config: RepositoryConfig, key: bytes, known: tuple[bytes, ...]) -> bytes | None:
+    value = _lowered(config, key)
+    return value if value in known else None
+
+
+def _check_stat_minimal(config: RepositoryConfig) -> bool:
+    # git overlooks other words, so the last of the two known ones counts.
+    words = [value.lower() for value in config.get_all(b"core.checkstat")]
+    known = [word for word in words if word in (b"default", b"minimal")]
+    return bool(known) and known[-1] == b"minimal"
+
+
+def _autocrlf(config: RepositoryConfig) -> AutoCrlf:
+    if _lowered(config, b"core.autocrlf") == b"input":
+        return AutoCrlf.INPUT
+    return AutoCrlf.TRUE if config.get_bool(b"core.autocrlf", default=False) else AutoCrlf.FALSE
+
+
+def _untracked_files(config: RepositoryConfig) -> UntrackedFiles:
+    value = _text(config, b"status.showuntrackedfiles")
+    if value is None:
+        return UntrackedFiles.NORMAL
+    try:
+        return UntrackedFiles(value.decode("latin-1"))
+    except ValueError:
+        # git 2.46 takes booleans too, earlier ones end; refused here, so that git is asked.
+        raise BadValue(b"status.showuntrackedfiles", value, "untracked files mode") from None
+
+
+def _renames(config: RepositoryConfig) -> Renames:
+    entry = config.find(b"status.renames") or config.find(b"diff.renames")
+    if entry is None or entry.value is None:
+        return Renames.RENAMES
+    if entry.value.lower() in (b"copies", b"copy"):
+        return Renames.COPIES
+    value = find_boolean(entry.value)
+    if value is None:
+        raise BadValue(entry.key, entry.value, "boolean")
+    return Renames.RENAMES if value else Renames.NO
+
+
+def _rename_limit(config: RepositoryConfig) -> int | None:
+    for key in (b"status.renamelimit", b"diff.renamelimit"):
+        if config.find(key) is not None:
+            return config.get_int(key, 0)
+    return None
+
+
+def _submodule_ignore(config: RepositoryConfig) -> dict[bytes, bytes]:
+    found = {}
+    for name in config.subsections(b"submodule"):
+        value = config.get(b"submodule." + name + b".ignore")
+        if value is not None:
+            found[name] = value
+    return found

@@ -1,0 +1,72 @@
+"""Where a repository lies, and the work and results that concern one repository as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+from gitwatchd.model.report import Facts
+
+RepoPath = NewType("RepoPath", bytes)
+"""The identity of a repository here: its worktree's top level (or the git dir of a bare one), absolute, no symlinks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Paths are absolute bytes without symlinks and without a trailing slash.
+
+    `git_dir` is the worktree's own (`.git`, `.git/worktrees/NAME`, `.git/modules/NAME`); `common_dir` is where refs,
+    config and objects live (equal to `git_dir` except in linked worktrees).
+    """
+
+    path: RepoPath
+    git_dir: bytes
+    common_dir: bytes
+    bare: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One whole analysis (L3) of one repository."""
+
+    location: Location
+    index_cache: bytes
+    """Directory (0700) for private copies of indexes; created by its user."""
+    timeout_s: float
+    trusted: bool
+    """The user allowed the filter drivers that this repository's own config defines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """git answered. `entries` are the judge's bytes, whole; None in a bare repository (git refuses, see `message`)."""
+
+    facts: Facts
+    entries: bytes | None
+    message: bytes = b""
+    """What git wrote to stderr where it refuses by nature (bare: `fatal: this operation must be run in a work tree`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsafe:
+    """Not analysed because that could run somebody's code, or git refuses the owner. `facts` hold refs only."""
+
+    reason: str
+    hint: str
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The world's fault, for this repository only: unreadable, damaged, timed out, a worker died."""
+
+    reason: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """There is no repository at that place any more."""
+
+
+Outcome = Analysed | Unsafe | Failed | Gone

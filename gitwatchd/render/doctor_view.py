@@ -1,0 +1,127 @@
+"""The answer of `gitwatch doctor`: what the daemon knows of itself, as plain text.
+
+Owns nothing; pure. Runs: serving thread.
+The map comes from the daemon's parts; sections known here are drawn in a fixed order with their own titles,
+others after them under their own names, so that a part can tell more without a change here.
+
+    version, python, git, git_version, pid, started_at (epoch s), socket, state_dir, cache_dir, log
+    limits {max_user_watches, max_user_instances, max_queued_events, open_files}
+    watches {used, budget, descriptors, discovery}
+    repositories {total, by_state {..}, by_watch {..}}
+    answers {L0, L1, L2, L3}
+    audits {done, wrong, unreported}
+    pool {workers, ceiling, running, queued}
+    problems [{what, hint}]
+    errors [{at (epoch s), path, text}], the newest last
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gitwatchd.render.table import age_shown
+from gitwatchd.render.text import clip_end, shown, width_of
+
+_TITLES = {
+    "limits": "limits of the machine",
+    "watches": "watches",
+    "repositories": "repositories",
+    "answers": "answers",
+    "audits": "audits",
+    "pool": "worker processes",
+}
+_LEVELS = {
+    "L0": "from memory",
+    "L1": "in the daemon",
+    "L2": "git, changed paths only",
+    "L3": "git, everything",
+}
+_LAST = ("problems", "errors")
+
+
+def render_doctor(facts: Mapping[str, Any], *, width: int | None, colour: bool, now: float) -> str:
+    """`facts` as in the module's docstring, any part of it absent; ends with a newline."""
+    lines = _heading("gitwatchd", colour)
+    lines += _pairs({key: value for key, value in facts.items() if not _is_section(value)}, now)
+    for key in (*_TITLES, *(k for k in facts if k not in _TITLES and k not in _LAST)):
+        value = facts.get(key)
+        if isinstance(value, Mapping) and value:
+            lines += ["", *_heading(_TITLES.get(key, shown(key)), colour), *_pairs(_named(key, value), now)]
+        elif value and _is_section(value):
+            lines += ["", *_heading(shown(key), colour), *(f"  {_value(item)}" for item in value)]
+    wrong = facts.get("audits", {}).get("wrong")
+    if wrong:
+        lines += [
+            "",
+            *_mark(
+                f"{wrong} audited answers were wrong: this is a bug; the log says how to reproduce it", colour
+            ),
+        ]
+    for problem in facts.get("problems") or ():
+        lines += ["", *_mark(f"problem: {shown(problem['what'])}", colour)]
+        if problem.get("hint"):
+            lines.append(f"  {shown(problem['hint'])}")
+    errors = facts.get("errors")
+    if errors:
+        lines += ["", *_heading("last errors", colour)]
+        lines += [f"  {_when(error, now)}{_where(error)}{shown(error['text'])}" for error in errors]
+    return "".join(f"{_cut(line, width)}\n" for line in lines)
+
+
+def _cut(line: str, width: int | None) -> str:
+    # Coloured lines are left alone: a cut could lose the end of the colour.
+    return line if width is None or line.startswith("\x1b") else clip_end(line, width)
+
+
+def doctor_failed(facts: Mapping[str, Any]) -> int:
+    """How many things are wrong: nonzero makes `gitwatch doctor` exit 1."""
+    return len(facts.get("problems") or ()) + bool(facts.get("audits", {}).get("wrong"))
+
+
+def _is_section(value: object) -> bool:
+    return isinstance(value, (Mapping, list, tuple))
+
+
+def _heading(text: str, colour: bool) -> list[str]:
+    return [f"\x1b[1m{text}\x1b[0m" if colour else text]
+
+
+def _mark(text: str, colour: bool) -> list[str]:
+    return [f"\x1b[31m{text}\x1b[0m" if colour else text]
+
+
+def _named(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    if section != "answers":
+        return dict(values)
+    return {f"{key} {_LEVELS[key]}" if key in _LEVELS else key: value for key, value in values.items()}
+
+
+def _pairs(values: Mapping[str, Any], now: float) -> list[str]:
+    if not values:
+        return []
+    names = {key: shown(str(key)).replace("_", " ") for key in values}
+    column = max(map(width_of, names.values()))
+    return [
+        f"  {names[key]}{' ' * (column - width_of(names[key]))}  "
+        + (f"{age_shown(now - value)} ago" if key == "started_at" and value else _value(value))
+        for key, value in values.items()
+    ]
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{shown(str(key))} {_value(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return ", ".join(map(_value, value)) or "-"
+    return shown(value) if isinstance(value, (str, bytes)) else str(value)
+
+
+def _when(error: Mapping[str, Any], now: float) -> str:
+    return f"{age_shown(now - error['at'])} ago  " if error.get("at") else ""
+
+
+def _where(error: Mapping[str, Any]) -> str:
+    return f"{shown(error['path'])}: " if error.get("path") else ""

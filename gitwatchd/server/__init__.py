@@ -1,0 +1,1 @@
+"""Sockets, sessions and methods: requests in, replies out."""

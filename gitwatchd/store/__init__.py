@@ -1,0 +1,1 @@
+"""What outlives the process: the disposable cache and the user's decisions."""

@@ -1,0 +1,337 @@
+"""Keep what the user decided: roots, trust, settings.
+
+Owns: the intent file, its connection, and a copy of its content in memory, so that reading costs nothing.
+Runs: one thread, the one that opened it (the serving thread); writes are synchronous, durable and rare. Plain
+sqlite3: this is opened at the start, where sqlite_utils would cost 90 ms.
+Invariant: nothing here is ever thrown away. A damaged file is renamed aside and told by `found_damaged`; one
+removed while the daemon runs is written back; one of a newer program is used as it is, or refused, never
+changed.
+Invariant: schemas only grow (new tables, new columns with defaults), so an older program may use a newer
+file.
+Never: a write-ahead log (the home may be on a network), a write for each question asked.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from gitwatchd.errors import EnvironmentFailure
+
+KEPT_UNASKED_S = 14 * 86400.0
+"""A directory merely asked for is forgotten after this time."""
+_ASKED_RESOLUTION_S = 3600.0
+"""`asked_at` on disk may lag by this much: a sync for each question would cost more than the answer."""
+_BUSY_S = 2.0
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+_MIGRATIONS = (
+    # 0 -> 1
+    (
+        """CREATE TABLE root (path BLOB PRIMARY KEY NOT NULL, kind TEXT NOT NULL, permanent INTEGER NOT NULL,
+           include_ignored INTEGER NOT NULL, asked_at REAL NOT NULL)""",
+        "CREATE TABLE trust (path BLOB PRIMARY KEY NOT NULL, digest BLOB NOT NULL)",
+        "CREATE TABLE setting (name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL)",
+    ),
+)
+SCHEMA = len(_MIGRATIONS)
+
+
+class RootKind(StrEnum):
+    DIRECTORY = "directory"
+    """Every repository beneath."""
+    WORKTREE = "worktree"
+    """That worktree and the repositories beneath it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    path: bytes
+    """Absolute, no symlinks, no trailing slash."""
+    kind: RootKind
+    permanent: bool
+    """Added by `roots add`; otherwise asked for, and forgotten 14 days after the last question."""
+    include_ignored: bool
+    """Repositories in ignored directories count too."""
+    asked_at: float
+    """Epoch seconds."""
+
+
+class Intent:
+    """Opening raises EnvironmentFailure where there is no place to keep what the user decides."""
+
+    def __init__(self, path: bytes) -> None:
+        self._path = path
+        self.found_damaged: bytes | None = None
+        """Where a damaged file now lies; its content is not in use. For the log and `doctor`."""
+        self._roots: dict[bytes, Root] = {}
+        self._asked: dict[bytes, float] = {}
+        """Newer than what is on disk, by less than `_ASKED_RESOLUTION_S`."""
+        self._trust: dict[bytes, bytes] = {}
+        self._settings: dict[str, str] = {}
+        try:
+            self._connection = self._opened()
+        except (sqlite3.Error, OSError) as error:
+            raise _unavailable(path, error) from error
+
+    def roots(self) -> list[Root]:
+        """In order of their paths."""
+        return [self._current(root) for _, root in sorted(self._roots.items())]
+
+    def add_root(
+        self, path: bytes, kind: RootKind, *, permanent: bool, include_ignored: bool, asked_at: float
+    ) -> Root:
+        """A root that is permanent stays so when merely asked for again, and so does `include_ignored`."""
+        known = self._roots.get(path)
+        if known is not None and known.permanent and not permanent:
+            permanent, include_ignored = True, known.include_ignored
+        root = Root(path, kind, permanent, include_ignored, asked_at)
+        if known is not None and replace(known, asked_at=asked_at) == root:
+            self.touch_root(path, asked_at)
+            return root
+        self._store_root(root)
+        return root
+
+    def remove_root(self, path: bytes) -> bool:
+        """False when it is not a root."""
+        if path not in self._roots:
+            return False
+        with self._writing() as connection:
+            connection.execute("DELETE FROM root WHERE path = ?", (path,))
+        del self._roots[path]
+        self._asked.pop(path, None)
+        return True
+
+    def touch_root(self, path: bytes, asked_at: float) -> None:
+        """Somebody asked for it at `asked_at` (epoch seconds). Unknown paths are ignored.
+
+        Reaches the disk once an hour. Never raises: a full disk is no reason to refuse a question.
+        """
+        root = self._roots.get(path)
+        if root is None:
+            return
+        newer = replace(root, asked_at=asked_at)
+        if asked_at - root.asked_at >= _ASKED_RESOLUTION_S:
+            try:
+                self._store_root(newer)
+                return
+            except EnvironmentFailure:
+                self._roots[path] = newer  # or every question would try again, and wait
+        self._asked[path] = max(asked_at, self._asked.get(path, 0.0))
+
+    def expired_roots(self, now: float) -> list[Root]:
+        """Roots merely asked for, and not during the last 14 days; the caller removes them."""
+        return [root for root in self.roots() if not root.permanent and root.asked_at < now - KEPT_UNASKED_S]
+
+    def trust(self, path: bytes, digest: bytes) -> None:
+        """The user allows what `digest` stands for in the repository at `path`; an earlier digest lapses."""
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO trust (path, digest) VALUES (?, ?)", (path, digest))
+        self._trust[path] = digest
+
+    def trusted(self, path: bytes) -> bytes | None:
+        return self._trust.get(path)
+
+    def untrust(self, path: bytes) -> bool:
+        """False when it was not trusted."""
+        if path not in self._trust:
+            return False
+        with self._writing() as connection:
+            connection.execute("DELETE FROM trust WHERE path = ?", (path,))
+        del self._trust[path]
+        return True
+
+    def setting(self, name: str) -> str | None:
+        return self._settings.get(name)
+
+    def set_setting(self, name: str, value: str | None) -> None:
+        """None returns to the default."""
+        with self._writing() as connection:
+            if value is None:
+                connection.execute("DELETE FROM setting WHERE name = ?", (name,))
+            else:
+                connection.execute(
+                    "INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, value)
+                )
+        if value is None:
+            self._settings.pop(name, None)
+        else:
+            self._settings[name] = value
+
+    def close(self) -> None:
+        """Also writes the times of the last questions, if it can."""
+        with suppress(EnvironmentFailure):
+            if self._asked:
+                with self._writing() as connection:
+                    connection.executemany(
+                        "UPDATE root SET asked_at = ? WHERE path = ?",
+                        [(t, path) for path, t in self._asked.items()],
+                    )
+        self._connection.close()
+
+    def _current(self, root: Root) -> Root:
+        asked_at = self._asked.get(root.path, 0.0)
+        return replace(root, asked_at=asked_at) if asked_at > root.asked_at else root
+
+    def _store_root(self, root: Root) -> None:
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO root (path, kind, permanent, include_ignored, asked_at)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (root.path, root.kind.value, root.permanent, root.include_ignored, root.asked_at),
+            )
+        self._roots[root.path] = root
+        self._asked.pop(root.path, None)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One durable transaction. Raises EnvironmentFailure; then nothing has changed, here or on disk."""
+        try:
+            if _identity(self._path) != self._identity:
+                self._come_back()
+            with _transaction(self._connection):
+                yield self._connection
+        except (sqlite3.Error, OSError) as error:
+            raise _unavailable(self._path, error) from error
+
+    def _come_back(self) -> None:
+        """The file was removed or replaced while we hold it. A removed one is restored; another's is left
+        alone.
+        """
+        if os.path.lexists(self._path):
+            raise EnvironmentFailure(
+                f"{os.fsdecode(self._path)} was replaced by another file while the daemon ran",
+                "restart the daemon to use what it holds",
+            )
+        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+        aside = self._path + b".restored"
+        with suppress(FileNotFoundError):
+            os.unlink(aside)
+        _create_private(aside)
+        connection = _connect(aside)
+        try:
+            self._connection.backup(connection)
+        finally:
+            connection.close()
+        os.rename(aside, self._path)
+        self._connection.close()
+        self._connection = self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
+        """The file, checked, migrated and read into memory; a damaged one is moved aside first."""
+        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+        if not os.path.lexists(self._path):
+            _create_private(self._path)
+        connection = _connect(self._path)
+        try:
+            damage = _damage(connection)
+            if damage is None:
+                connection.execute("PRAGMA synchronous = FULL")
+                _migrate(connection)
+                self._read(connection)
+                self._identity = _identity(self._path)
+                return connection
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        self.found_damaged = _move_aside(self._path)
+        return self._opened()
+
+    def _read(self, connection: sqlite3.Connection) -> None:
+        roots = connection.execute("SELECT path, kind, permanent, include_ignored, asked_at FROM root")
+        self._roots = {
+            path: Root(path, _root_kind(kind), bool(permanent), bool(include_ignored), float(asked_at))
+            for path, kind, permanent, include_ignored, asked_at in roots
+        }
+        self._trust = dict(connection.execute("SELECT path, digest FROM trust"))
+        self._settings = dict(connection.execute("SELECT name, value FROM setting"))
+
+
+def _unavailable(path: bytes, error: Exception) -> EnvironmentFailure:
+    where = os.fsdecode(path)
+    return EnvironmentFailure(
+        f"cannot keep roots and trust in {where}: {error}",
+        f"see that {os.path.dirname(where)} can be written and has room, then try again",
+    )
+
+
+def _root_kind(kind: str) -> RootKind:
+    """A newer program's kind is treated as the most general one."""
+    try:
+        return RootKind(kind)
+    except ValueError:
+        return RootKind.DIRECTORY
+
+
+def _connect(path: bytes) -> sqlite3.Connection:
+    # isolation_level None: transactions are begun and ended here, PRAGMA user_version inside them.
+    return sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+
+
+def _damage(connection: sqlite3.Connection) -> str | None:
+    """What is wrong with the file's structure. Raises sqlite3.Error for what is not the file's own fault."""
+    try:
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        if (getattr(error, "sqlite_errorcode", 0) & 0xFF) not in _DAMAGED:
+            raise
+        return str(error)
+    return None if verdict == "ok" else str(verdict)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """A newer version is left as it is: if our columns are not in it, the reading that follows says so."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version >= SCHEMA:
+        return
+    with _transaction(connection):
+        version = connection.execute("PRAGMA user_version").fetchone()[
+            0
+        ]  # again: another process may have been first
+        for statements in _MIGRATIONS[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        if version < SCHEMA:
+            connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # some failures have already rolled back
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _move_aside(path: bytes) -> bytes:
+    """Rename the file, and its journal with it, to a name that says when; returns the new name."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ").encode()
+    aside, number = path + b".damaged-" + stamp, 1
+    while os.path.lexists(aside):
+        aside, number = path + b".damaged-" + stamp + b"-%d" % number, number + 1
+    with suppress(FileNotFoundError):
+        os.rename(path + b"-journal", aside + b"-journal")
+    os.rename(path, aside)
+    return aside
+
+
+def _create_private(path: bytes) -> None:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _identity(path: bytes) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

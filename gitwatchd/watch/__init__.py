@@ -1,0 +1,1 @@
+"""What the kernel tells: inotify queues, watched directories, discovery of repositories."""

@@ -1,0 +1,75 @@
+"""Find the repositories below a directory.
+
+Owns: nothing that outlives a walk. Runs: the discovering thread of the daemon, or the client (`--direct`).
+Streams: each repository is given out as it is met. Stops at repositories: what lies inside a worktree is found by the walk
+of that worktree, which knows by git's rules what is a submodule and what is ignored.
+Never follows symbolic links, so loops and double roots count once; never crosses into another mount.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from gitwatchd.git.layout import is_bare_layout, read_location
+from gitwatchd.model.repository import Location, RepoPath
+from gitwatchd.watch.mounts import Mounts, read_mounts
+from gitwatchd.watch.walk import find_nested
+
+Enter = Callable[[bytes], None]
+"""Called with a directory that holds no repository of its own, before it is listed."""
+
+
+def walk_root(
+    root: bytes,
+    mounts: Mounts,
+    *,
+    enter: Enter = lambda _path: None,
+    half_made: Enter = lambda _path: None,
+    unreadable: Callable[[bytes, OSError], None] = lambda _path, _error: None,
+) -> Iterator[Location]:
+    """Repositories at and below `root` (absolute, resolved), outside of other repositories.
+
+    `half_made` is called with a `.git` that is no repository yet (a clone in progress).
+    """
+    stack = [root]
+    while stack:
+        directory = stack.pop()
+        enter(directory)
+        names: set[bytes] = set()
+        below: list[bytes] = []
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    names.add(entry.name)
+                    if entry.is_dir(follow_symlinks=False):
+                        below.append(entry.path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            unreadable(directory, error)
+            continue
+        if b".git" in names or is_bare_layout(names):
+            location = read_location(directory)
+            if location is not None:
+                yield location
+                continue
+            if b".git" in names:
+                half_made(directory + b"/.git")
+        below.sort(reverse=True)
+        stack += [path for path in below if path not in mounts.types and not path.endswith(b"/.git")]
+
+
+def find_repositories(root: bytes, *, include_ignored: bool = False) -> Iterator[Location]:
+    """Each repository below `root` once, as `gitwatch status --direct` lists them."""
+    pending = list(walk_root(os.path.realpath(root), read_mounts()))
+    pending.reverse()
+    seen: set[RepoPath] = set()
+    while pending:
+        location = pending.pop()
+        if location.path in seen:
+            continue
+        seen.add(location.path)
+        yield location
+        if not location.bare:
+            pending += find_nested(location, include_ignored=include_ignored)

@@ -1,0 +1,99 @@
+"""The doorway to watchdog's inotify layer, used so that whoever answers a query drains the queue himself.
+
+Owns: one inotify descriptor. The stock `Observer` is not used: its events pass three threads, so a query cannot know what
+was read but not yet applied, and it hides queue overflows. Here nobody reads but `read`, on the serving thread; adding and
+removing watches is safe from any thread (they are single system calls).
+The names of watchdog's that are used are private to it: pyproject pins the version, tests/watch/test_inotify.py holds them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+from watchdog.observers.inotify_c import (
+    InotifyConstants,
+    InotifyFD,
+    WatchDescriptor,
+    inotify_add_watch,
+    inotify_rm_watch,
+    libc,
+)
+
+MODIFY = int(InotifyConstants.IN_MODIFY)
+CLOSE_WRITE = int(InotifyConstants.IN_CLOSE_WRITE)
+ATTRIB = int(InotifyConstants.IN_ATTRIB)
+CREATE = int(InotifyConstants.IN_CREATE)
+DELETE = int(InotifyConstants.IN_DELETE)
+MOVED_FROM = int(InotifyConstants.IN_MOVED_FROM)
+MOVED_TO = int(InotifyConstants.IN_MOVED_TO)
+DELETE_SELF = int(InotifyConstants.IN_DELETE_SELF)
+MOVE_SELF = int(InotifyConstants.IN_MOVE_SELF)
+UNMOUNT = int(InotifyConstants.IN_UNMOUNT)
+IGNORED = int(InotifyConstants.IN_IGNORED)
+OVERFLOW = int(InotifyConstants.IN_Q_OVERFLOW)
+ISDIR = int(InotifyConstants.IN_ISDIR)
+
+# Never OPEN, ACCESS or CLOSE_NOWRITE: a `git status` of ours opens every directory and would overflow the queue.
+DIRECTORY_MASK = (
+    MODIFY | CLOSE_WRITE | ATTRIB | CREATE | DELETE | MOVED_FROM | MOVED_TO | DELETE_SELF | MOVE_SELF
+    | int(InotifyConstants.IN_DONT_FOLLOW) | int(InotifyConstants.IN_ONLYDIR) | int(InotifyConstants.IN_EXCL_UNLINK)
+)  # fmt: skip
+
+READ_BYTES = 1 << 18
+
+Event = tuple[int, int, bytes]
+"""(watch descriptor, mask, name in that directory or empty)."""
+
+
+class WatchLimitReached(OSError):
+    """fs.inotify.max_user_watches is used up (ENOSPC)."""
+
+
+class InstanceLimitReached(OSError):
+    """fs.inotify.max_user_instances, or the descriptors of this process, are used up (EMFILE)."""
+
+
+class InotifyQueue(InotifyFD):
+    """One inotify instance that is never started as a thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # `close` of an instance that never ran waits for a reader to close the descriptors, unless told otherwise.
+        self._is_reading = False
+
+    @classmethod
+    def _create_inotify_fd(cls) -> int:
+        # Not InotifyConstants.IN_NONBLOCK and IN_CLOEXEC: those are octal values written as hexadecimal.
+        libc.inotify_init1.argtypes = [ctypes.c_int]
+        fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if fd == -1:
+            # The plain call does not keep errno; EMFILE is the only failure that a running system shows.
+            raise InstanceLimitReached(errno.EMFILE, "no inotify instance left")
+        return int(fd)
+
+    def fileno(self) -> int:
+        return int(self._inotify_fd)
+
+    def add(self, path: bytes) -> int:
+        """Watch the directory `path`. Raises WatchLimitReached, or OSError (gone, not a directory, no permission)."""
+        wd = int(inotify_add_watch(self._inotify_fd, path, DIRECTORY_MASK))
+        if wd < 0:
+            code = ctypes.get_errno()
+            if code == errno.ENOSPC:
+                raise WatchLimitReached(code, "inotify watch limit reached")
+            raise OSError(code, os.strerror(code), path)
+        return wd
+
+    def remove(self, wd: int) -> None:
+        """End a watch; one that the kernel has already ended is no error."""
+        inotify_rm_watch(self._inotify_fd, WatchDescriptor(wd))
+
+    def read(self) -> list[Event]:
+        """Everything queued now, up to one buffer; empty when the queue is drained. Serving thread only."""
+        try:
+            buffer = os.read(self._inotify_fd, READ_BYTES)
+        except BlockingIOError:
+            return []
+        return [(wd, mask, name) for wd, mask, _cookie, name in InotifyFD._parse_event_buffer(buffer)]

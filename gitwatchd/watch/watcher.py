@@ -1,0 +1,350 @@
+"""Everything the kernel tells, for all repositories: the one face of `watch/` towards the daemon.
+
+Owns: the watch tables (inotify queues), the sinks, the walking and the discovering thread.
+Runs: everything public on the serving thread; the two threads hand their results over with `Loop.call_from_thread`.
+Invariant: a repository's watches lie in one table, so that a query drains that table and the one of the configuration.
+Invariant: the two threads only add watches and list directories; they never read a queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git.layout import read_location
+from gitwatchd.git.repository_config import read_config
+from gitwatchd.loop import Loop
+from gitwatchd.model.report import Watch
+from gitwatchd.model.repository import Location, RepoPath
+from gitwatchd.watch.changes import Changes
+from gitwatchd.watch.discovery import walk_root
+from gitwatchd.watch.discovery_watch import ConfigurationWatch, DiscoveryWatch
+from gitwatchd.watch.inotify import WatchLimitReached
+from gitwatchd.watch.mounts import read_mounts
+from gitwatchd.watch.repository_watch import RepositoryWatch
+from gitwatchd.watch.table import WatchTable
+from gitwatchd.watch.walk import RepositoryWalk, find_nested
+
+_log = logging.getLogger(__name__)
+
+SHARDS = 3
+"""Queues for ordinary repositories: an overflow makes all on one queue unsure, and each is one of few instances."""
+BIG_INDEX_BYTES = 2 << 20
+"""A repository whose index is larger (some 20,000 files) gets a queue of its own ..."""
+MOST_OWN_QUEUES = 4
+"""... while there are any: fs.inotify.max_user_instances is 128 for all programs of the user."""
+BREATH_S = 0.02
+"""After events woke us the queue is left alone this long: a checkout raises 70,000 events a second, and one wake-up for
+each would be most of the work. Far below the 220 ms in which a queue of 16,384 can fill; a query drains at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells that a path still holds the same repository: device and inode of worktree and git dir."""
+
+    worktree: tuple[int, int]
+    git_dir: tuple[int, int]
+
+
+def read_identity(location: Location) -> Identity | None:
+    """None when either is missing."""
+    try:
+        top, git_dir = os.stat(location.path), os.stat(location.git_dir)
+    except OSError:
+        return None
+    return Identity((top.st_dev, top.st_ino), (git_dir.st_dev, git_dir.st_ino))
+
+
+@dataclass(frozen=True, slots=True)
+class WalkResult:
+    """`location` None: there is no repository at `path` any more."""
+
+    path: RepoPath
+    location: Location | None
+    identity: Identity | None
+    watch: Watch
+    reason: str = ""
+    hint: str = ""
+    nested: tuple[Location, ...] = ()
+
+
+class Listener(Protocol):
+    """Who is told; on the serving thread."""
+
+    def on_changed(self, path: RepoPath, changes: Changes) -> None: ...
+    def on_walked(self, result: WalkResult) -> None: ...
+    def on_found(self, location: Location, root: bytes) -> None: ...
+    def on_discovered(self, root: bytes, unreadable: list[tuple[bytes, str]]) -> None:
+        """One walk that `discover` asked for has ended."""
+
+    def on_left(self, path: bytes) -> None:
+        """Repositories at and below `path` may be gone."""
+
+    def on_suspicion(self) -> None:
+        """Discovery events were lost: every root has to be walked again."""
+
+    def root_of(self, directory: bytes) -> bytes:
+        """The root that a directory lies below."""
+
+    def on_configuration(self) -> None:
+        """A file that configures git for many repositories may have changed."""
+
+
+class Watcher:
+    """`limit` caps the watches of each queue below what the kernel allows."""
+
+    def __init__(self, loop: Loop, listener: Listener, *, limit: int | None = None) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._limit = limit
+        self._common = WatchTable(limit)
+        """Discovery and configuration."""
+        self._shards = [WatchTable(limit) for _ in range(SHARDS)]
+        self._own: dict[RepoPath, WatchTable] = {}
+        self._discovery = DiscoveryWatch(self._common)
+        self._configuration = ConfigurationWatch(self._common)
+        self._watches: dict[RepoPath, RepositoryWatch] = {}
+        self._mounts = read_mounts()
+        self._walks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._discoveries: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        for table in (self._common, *self._shards):
+            self._listen(table)
+
+    def start(self) -> None:
+        """Let the threads begin; what was asked for earlier waits until now."""
+        if self._threads:
+            return
+        for name, work in (("walk", self._walks), ("discover", self._discoveries)):
+            thread = threading.Thread(target=_work_off, args=(work,), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self) -> None:
+        for work in (self._walks, self._discoveries):
+            work.put(None)
+        for thread in self._threads:
+            thread.join(timeout=1.0)
+        for table in self._tables():
+            self._loop.forget(table.queue.fileno())
+            table.close()
+
+    # ---- what is watched
+
+    def walk(self, location: Location, directories: frozenset[bytes] | None) -> None:
+        """Place the watches of a repository (all, or those of new directories); ends in `on_walked`."""
+        known = self._watches.get(location.path)
+        if directories is None or known is None:
+            self._walks.put(lambda: self._hand_over(location, lambda: self._walk_everything(location.path)))
+        else:
+            self._walks.put(lambda: self._hand_over(location, lambda: self._walk_some(known, directories)))
+
+    def discover(self, directory: bytes, root: bytes, *, include_ignored: bool = False) -> None:
+        """Look for repositories at and below `directory`, itself at or below `root`; ends in `on_discovered`."""
+        self._mounts = read_mounts()
+        self._discoveries.put(lambda: self._discover(directory, root, include_ignored))
+
+    def release(self, path: RepoPath) -> None:
+        """Drop every watch of a repository."""
+        watch = self._watches.pop(path, None)
+        if watch is None:
+            return
+        watch.table.release(watch)
+        table = self._own.pop(path, None)
+        if table is not None:
+            self._loop.forget(table.queue.fileno())
+            table.close()
+
+    def is_local(self, path: bytes) -> bool:
+        return self._mounts.is_local(path)
+
+    def counts(self) -> dict[str, int]:
+        """For `doctor`."""
+        tables = self._tables()
+        return {
+            "watches": sum(len(table) for table in tables),
+            "queues": len(tables),
+            "events": sum(table.events for table in tables),
+            "overflows": sum(table.overflows for table in tables),
+            "discovery_watches": len(self._common),
+        }
+
+    def watches_of(self, path: RepoPath) -> int:
+        watch = self._watches.get(path)
+        return 0 if watch is None else watch.table.count(watch)
+
+    # ---- draining
+
+    def drain(self, paths: Iterable[RepoPath] | None = None) -> None:
+        """Read and apply all that the kernel reported, for these repositories (None: all) and for what they share."""
+        if paths is None:
+            tables = set(self._tables())
+        else:
+            tables = {watch.table for path in paths if (watch := self._watches.get(path)) is not None}
+            tables.add(self._common)
+        for table in tables:
+            if table.drain():
+                self._tell(table)
+
+    def _tell(self, table: WatchTable) -> None:
+        for sink in table.take_touched():
+            if isinstance(sink, RepositoryWatch):
+                if sink.changes:
+                    self._listener.on_changed(sink.location.path, sink.take())
+            elif isinstance(sink, DiscoveryWatch):
+                again, left, everything = sink.take()
+                for path in left:
+                    self._listener.on_left(path)
+                for directory in again:
+                    self._listener.on_left(directory)
+                    self.discover(directory, self._listener.root_of(directory))
+                if everything:
+                    self._listener.on_suspicion()
+        if table is self._common and self._configuration.take():
+            self._listener.on_configuration()
+
+    def _listen(self, table: WatchTable) -> None:
+        fd = table.queue.fileno()
+
+        def on_readable() -> None:
+            self._loop.forget(fd)
+            if table.drain():
+                self._tell(table)
+            self._loop.call_later(BREATH_S, listen_again)
+
+        def listen_again() -> None:
+            if table in self._tables():
+                self._loop.on_readable(fd, on_readable)
+
+        self._loop.on_readable(fd, on_readable)
+
+    def _tables(self) -> list[WatchTable]:
+        return [self._common, *self._shards, *self._own.values()]
+
+    # ---- the walking thread
+
+    def _hand_over(self, location: Location, walk: Callable[[], WalkResult]) -> None:
+        try:
+            result = walk()
+        except Exception:  # noqa: BLE001 - a seam of errors.py: a bug in one walk must not end the thread
+            _log.exception("walking %r", location.path)
+            result = WalkResult(location.path, location, None, Watch.POLLED, "a bug ended its walk: see the log")
+        self._loop.call_from_thread(lambda: self._listener.on_walked(result))
+
+    def _walk_everything(self, path: RepoPath) -> WalkResult:
+        if not self._mounts.is_local(path):
+            kind = self._mounts.type_of(path)
+            location = read_location(path)
+            identity = None if location is None else read_identity(location)
+            reason = f"on a {kind} file system, whose changes the kernel does not report"
+            return WalkResult(path, location, identity, Watch.POLLED, reason)
+        location = read_location(path)
+        identity = None if location is None else read_identity(location)
+        old = self._watches.get(path)
+        if location is None or identity is None:
+            return WalkResult(path, None, None, Watch.UNWATCHED)
+        if old is not None:
+            old.table.release(old)
+        watch = RepositoryWatch(location, self._table_for(location) if old is None else old.table)
+        self._watches[path] = watch
+        return self._walk_with(watch, identity, RepositoryWalk.everything)
+
+    def _walk_some(self, watch: RepositoryWatch, directories: frozenset[bytes]) -> WalkResult:
+        return self._walk_with(watch, None, lambda walk: walk.some(directories))
+
+    def _walk_with(
+        self, watch: RepositoryWatch, identity: Identity | None, place: Callable[[RepositoryWalk], None]
+    ) -> WalkResult:
+        location = watch.location
+        walk = RepositoryWalk(watch)
+        state, reason, hint = Watch.WATCHED, "", ""
+        try:
+            place(walk)
+            self._configuration.cover(_configuration_files(location))
+        except WatchLimitReached:
+            watch.table.release(watch)
+            state, reason, hint = Watch.POLLED, "no inotify watches left", _more_watches_hint()
+        except (EnvironmentFailure, OSError) as error:
+            watch.table.release(watch)
+            state, reason = Watch.POLLED, f"cannot be watched: {str(error).splitlines()[0]}"
+        return WalkResult(location.path, location, identity, state, reason, hint, tuple(walk.nested))
+
+    def _table_for(self, location: Location) -> WatchTable:
+        try:
+            big = os.stat(location.git_dir + b"/index").st_size > BIG_INDEX_BYTES
+        except OSError:
+            big = False
+        if big and len(self._own) < MOST_OWN_QUEUES:
+            try:
+                table = self._own[location.path] = WatchTable(self._limit)
+            except OSError:
+                pass  # no instance left: share one
+            else:
+                self._loop.call_from_thread(lambda: self._listen(table))
+                return table
+        return self._shards[zlib.crc32(location.common_dir) % SHARDS]
+
+    # ---- the discovering thread
+
+    def _discover(self, directory: bytes, root: bytes, include_ignored: bool) -> None:
+        unreadable: list[tuple[bytes, str]] = []
+
+        def cannot_read(path: bytes, error: OSError) -> None:
+            unreadable.append((path, error.strerror or str(error)))
+
+        def found(location: Location) -> None:
+            self._loop.call_from_thread(lambda: self._listener.on_found(location, root))
+
+        try:
+            for location in walk_root(
+                directory,
+                self._mounts,
+                enter=lambda path: self._discovery.enter(path, root),
+                half_made=self._discovery.await_head,
+                unreadable=cannot_read,
+            ):
+                self._discovery.leave(location.path)
+                found(location)
+                if include_ignored:
+                    self._find_ignored(location, found)
+        except Exception:  # noqa: BLE001 - a seam of errors.py: a bug in one walk must not end the thread
+            _log.exception("looking for repositories below %r", directory)
+        finally:
+            self._loop.call_from_thread(lambda: self._listener.on_discovered(root, unreadable))
+
+    def _find_ignored(self, location: Location, found: Callable[[Location], None]) -> None:
+        pending, seen = [location], {location.path}
+        while pending:
+            for nested in find_nested(pending.pop(), include_ignored=True):
+                if nested.path not in seen:
+                    seen.add(nested.path)
+                    found(nested)
+                    pending.append(nested)
+
+
+def _work_off(work: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+    while (task := work.get()) is not None:
+        task()
+
+
+def _configuration_files(location: Location) -> list[bytes]:
+    """Files outside of the repository that configure git for it."""
+    config = read_config(location)
+    files = [*config.sources, config.excludes_file, config.attributes_file]
+    return [file for file in files if file is not None and not file.startswith(location.common_dir + b"/")]
+
+
+def _more_watches_hint() -> str:
+    try:
+        with open("/proc/sys/fs/inotify/max_user_watches", encoding="ascii") as file:
+            now = int(file.read())
+    except (OSError, ValueError):
+        now = 8192
+    return f"sudo sysctl fs.inotify.max_user_watches={max(524288, now * 2)}"

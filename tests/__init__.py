@@ -1,0 +1,1 @@
+"""A package, so that `tests.zoo` can never be shadowed by another distribution's `tests`."""

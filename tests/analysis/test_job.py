@@ -1,0 +1,231 @@
+"""A whole analysis: the judge's bytes and nobody's code, whatever the repository is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gitwatchd.analysis.job import analyse
+from gitwatchd.git.layout import read_location
+from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Outcome, Unsafe
+from tests.zoo.commands import Git, ask_judge
+
+Make = Callable[..., Git]
+Judge = Callable[[Path], bytes]
+Analyse = Callable[..., Outcome]
+
+
+@pytest.fixture
+def job_of(tmp_path: Path) -> Callable[..., Job]:
+    def make(top: Path, *, trusted: bool = False, timeout_s: float = 30) -> Job:
+        location = read_location(os.fsencode(top))
+        assert location is not None
+        return Job(location, os.fsencode(tmp_path / "indexes"), timeout_s, trusted)
+
+    return make
+
+
+@pytest.fixture
+def analysed(job_of: Callable[..., Job]) -> Analyse:
+    return lambda top, **options: analyse(job_of(top, **options))
+
+
+def state_of(top: Path) -> dict[bytes, tuple[object, ...]]:
+    found = {}
+    for directory, _, files in os.walk(os.fsencode(top)):
+        for path in (directory, *(os.path.join(directory, name) for name in files)):
+            s = os.lstat(path)
+            # git, however it is run, marks a shared index as used when it reads it.
+            times = () if b"/sharedindex." in path else (s.st_mtime_ns, s.st_ctime_ns)
+            found[path] = (s.st_ino, s.st_mode, s.st_size, *times)
+    return found
+
+
+def add_submodule(git: Git, source: Git, name: str) -> Git:
+    git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(source.path), name)
+    git("commit", "-qm", "submodule")
+    return Git(git.path / name)
+
+
+def set_trap(git: Git, proof: Path) -> None:
+    """A clean filter in the repository's own config, which git status runs: the file is stat-dirty."""
+    git("config", "filter.trap.clean", f"touch {proof}; cat")
+    info = Path(os.fsdecode(git("rev-parse", "--absolute-git-dir").strip())) / "info"
+    info.mkdir(exist_ok=True)
+    (info / "attributes").write_text("* filter=trap\n")
+    os.utime(git.path / "f", ns=(10**18, 10**18))
+
+
+def test_the_judges_bytes_and_nothing_written(repository: Make, judge: Judge, analysed: Analyse) -> None:
+    git = repository({"f": b"1", "g h": b"2", ".gitignore": b"*.o\n"})
+    (git.path / "f").write_bytes(b"changed")
+    (git.path / "new").write_bytes(b"")
+    (git.path / "x.o").write_bytes(b"")
+    os.utime(git.path / "g h", ns=(10**18, 10**18))
+    before = state_of(git.path)
+    for _ in range(3):  # on a new copy of the index, and on the kept one
+        outcome = analysed(git.path)
+        assert isinstance(outcome, Analysed)
+        assert outcome.entries == judge(git.path)
+        assert outcome.facts.counts is not None
+        assert (outcome.facts.counts.unstaged, outcome.facts.counts.untracked) == (1, 1)
+        assert outcome.facts.summary == b"first" and outcome.facts.index_size == 3
+        newest = max((git.path / name).stat().st_mtime for name in ("f", "g h", ".gitignore", "new"))
+        assert outcome.facts.mtime == pytest.approx(newest)
+    assert state_of(git.path) == before
+
+
+def test_split_index_submodules_and_unborn_without_a_copy(
+    repository: Make, judge: Judge, analysed: Analyse, tmp_path: Path
+) -> None:
+    split = repository({"f": b"1"}, "split")
+    split("update-index", "--split-index")
+    outer = repository({"f": b"1"}, "outer")
+    inner = add_submodule(outer, repository({"f": b"1"}, "source"), "sub")
+    unborn = repository(None, "unborn")
+    for git in (split, outer, unborn, inner):
+        (git.path / "f").write_bytes(b"22")
+        before = state_of(git.path)
+        outcome = analysed(git.path)
+        assert isinstance(outcome, Analysed) and outcome.entries == judge(git.path), git.path
+        assert state_of(git.path) == before, git.path
+    # The submodule may have one for itself; nothing but its own index is in there.
+    assert len(list((tmp_path / "indexes").glob("*/*"))) <= 1
+
+
+def test_core_split_index_does_not_write_beside_the_users_index(
+    repository: Make, judge: Judge, analysed: Analyse
+) -> None:
+    git = repository({"f": b"1"})
+    git("config", "core.splitIndex", "true")
+    os.utime(git.path / "f", ns=(10**18, 10**18))
+    before = state_of(git.path)
+    outcome = analysed(git.path)
+    assert isinstance(outcome, Analysed) and outcome.entries == judge(git.path)
+    assert state_of(git.path) == before
+
+
+def test_linked_worktree_and_worktree_elsewhere(
+    repository: Make, judge: Judge, analysed: Analyse, tmp_path: Path
+) -> None:
+    git = repository({"f": b"1"})
+    git("worktree", "add", "-q", str(tmp_path / "linked"))
+    (tmp_path / "linked/f").write_bytes(b"2")
+    outcome = analysed(tmp_path / "linked")
+    assert isinstance(outcome, Analysed) and outcome.entries == judge(tmp_path / "linked")
+    (tmp_path / "elsewhere").mkdir()
+    git("config", "core.worktree", str(tmp_path / "elsewhere"))
+    outcome = analysed(git.path)
+    assert isinstance(outcome, Analysed) and outcome.entries == judge(git.path)
+
+
+def test_bare_has_gits_own_refusal(repository: Make, analysed: Analyse, tmp_path: Path) -> None:
+    repository({"f": b"1"})("clone", "-q", "--bare", ".", str(tmp_path / "bare.git"))
+    outcome = analysed(tmp_path / "bare.git")
+    assert isinstance(outcome, Analysed) and outcome.entries is None
+    assert outcome.message == ask_judge(tmp_path / "bare.git").stderr
+    assert outcome.facts.summary == b"first" and outcome.facts.counts is None
+
+
+def test_a_filter_of_its_own_is_not_run_until_trusted(
+    repository: Make, judge: Judge, analysed: Analyse, tmp_path: Path
+) -> None:
+    git = repository({"f": b"1"}, "re po")
+    proof = tmp_path / "ran"
+    set_trap(git, proof)
+    outcome = analysed(git.path)
+    assert isinstance(outcome, Unsafe)
+    assert "filter.trap" in outcome.reason and outcome.hint == f"gitwatch trust '{git.path}'"
+    assert outcome.facts.summary == b"first" and outcome.facts.counts is None
+    assert not proof.exists()
+    outcome = analysed(git.path, trusted=True)
+    assert isinstance(outcome, Analysed) and proof.exists()
+    assert outcome.entries == judge(git.path)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("absorbed", [False, True])
+def test_a_submodules_own_filter_is_not_run(
+    repository: Make, analysed: Analyse, tmp_path: Path, nested: bool, absorbed: bool
+) -> None:
+    source = repository({"f": b"1"}, "source")
+    outer = repository({"f": b"1"}, "outer")
+    inner = add_submodule(outer, source, "sub")
+    if nested:
+        inner = add_submodule(inner, source, "deeper")
+    if not absorbed:  # a git dir of its own, far from .git/modules
+        own = Path(os.fsdecode(inner("rev-parse", "--absolute-git-dir").strip()))
+        inner("config", "--unset", "core.worktree")
+        (inner.path / ".git").unlink()
+        shutil.move(own, inner.path / ".git")
+    proof = tmp_path / "ran"
+    set_trap(inner, proof)
+    outcome = analysed(outer.path)
+    assert isinstance(outcome, Unsafe) and "submodule" in outcome.reason
+    assert not proof.exists()
+    outer("status")
+    assert proof.exists(), "the trap works"
+
+
+def test_a_filter_of_the_global_configuration_is_allowed(
+    repository: Make, judge: Judge, analysed: Analyse, home: Path
+) -> None:
+    git = repository({"f": b"1"})
+    git("config", "--global", "filter.tr.clean", "tr a-z A-Z")
+    (git.path / ".gitattributes").write_text("* filter=tr\n")
+    (git.path / "f").write_bytes(b"x")
+    outcome = analysed(git.path)
+    assert isinstance(outcome, Analysed) and outcome.entries == judge(git.path)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs another owner's repository")
+def test_foreign_owner(repository: Make, analysed: Analyse) -> None:
+    git = repository({"f": b"1"})
+    for directory, _, files in os.walk(git.path):
+        for path in (directory, *(os.path.join(directory, name) for name in files)):
+            os.lchown(path, 65534, 65534)
+    if b"dubious ownership" not in ask_judge(git.path).stderr:
+        pytest.skip("this git trusts everybody's")
+    outcome = analysed(git.path)
+    assert isinstance(outcome, Unsafe)
+    assert outcome.hint == f"git config --global --add safe.directory {git.path}"
+    assert outcome.facts.counts is None
+
+
+def test_gone_replaced_and_damaged(repository: Make, job_of: Callable[..., Job], tmp_path: Path) -> None:
+    outer = repository({"f": b"1"}, "outer")  # around all others: git must not answer for it
+    shutil.copytree(outer.path / ".git", tmp_path / ".git")
+    gone, moved, damaged, index = (repository({"f": b"1"}, n) for n in ("gone", "moved", "damaged", "index"))
+    jobs = [job_of(git.path) for git in (gone, moved, damaged, index)]
+    shutil.rmtree(gone.path)
+    (moved.path / ".git").rename(tmp_path / "git-dir")
+    (moved.path / ".git").write_text(f"gitdir: {tmp_path}/git-dir\n")
+    (damaged.path / ".git/HEAD").write_text("nonsense\n")
+    (index.path / ".git/index").write_bytes(b"DIRC nonsense" * 9)
+    outcomes = [analyse(job) for job in jobs]
+    assert outcomes[:2] == [Gone(), Gone()]
+    assert isinstance(outcomes[2], Failed)
+    assert isinstance(outcomes[3], Failed) and "index" in outcomes[3].reason
+    assert outcomes[3].hint == f"git -C {index.path} status"
+
+
+def test_a_damaged_config_is_gits_failure(repository: Make, job_of: Callable[..., Job]) -> None:
+    git = repository({"f": b"1"})
+    job = job_of(git.path)
+    with (git.path / ".git/config").open("a") as file:
+        file.write("[bad\n")
+    outcome = analyse(job)
+    assert isinstance(outcome, Failed) and "bad config" in outcome.reason
+
+
+def test_a_filter_that_hangs_meets_the_deadline(repository: Make, analysed: Analyse) -> None:
+    git = repository({"f": b"1"})
+    git("config", "filter.slow.clean", "sleep 600")
+    (git.path / ".git/info/attributes").write_text("* filter=slow\n")
+    os.utime(git.path / "f", ns=(10**18, 10**18))
+    outcome = analysed(git.path, trusted=True, timeout_s=0.5)
+    assert isinstance(outcome, Failed) and "did not end" in outcome.reason

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from tests.client.conftest import FakeDaemon, Gitwatch
+
+
+def test_roots(daemon: FakeDaemon, gitwatch: Gitwatch, tmp_path: Path) -> None:
+    daemon.answers["roots.add"] = daemon.answers["roots.remove"] = {"result": None}
+    daemon.answers["roots.list"] = {
+        "result": [
+            {"path": "/src", "permanent": True, "repositories": 12, "asked_at": 0},
+            {"path": b"/\xff\n", "permanent": False, "repositories": 3, "asked_at": time.time() - 3 * 86400},
+        ]
+    }
+    daemon.start()
+    place = os.fsencode(tmp_path)
+    assert gitwatch("roots", "add", ".", "--include-ignored").stdout == b"watching " + place + b"\n"
+    assert gitwatch("roots", "rm", ".").stdout == b"no longer watching " + place + b"\n"
+    assert daemon.calls("roots.add") == [[place, {"include_ignored": True}]]
+    assert daemon.calls("roots.remove") == [[place]]
+    assert gitwatch("roots", "list").stdout.decode().splitlines() == [
+        "ROOT      REPOSITORIES  KEPT",
+        "/src      12            for ever",
+        "/\\xff\\n   3             for 14 days after it was last asked for (3 days ago)".replace(
+            "\\n  ", "\\n  "
+        ),
+    ]
+
+
+def test_verify_exits_1_on_a_difference(daemon: FakeDaemon, gitwatch: Gitwatch) -> None:
+    difference = {
+        "path": "/r",
+        "expected": b"# branch.head main\0? a\0",
+        "answered": b"# branch.head main\0? b\0",
+    }
+    daemon.answers["verify"] = {"result": {"checked": 2, "differences": [difference]}}
+    daemon.start()
+    done = gitwatch("verify")
+    assert done.returncode == 1
+    assert done.stdout.decode().splitlines() == [
+        "/r: the daemon's answer is not git's",
+        "  git only:    ? a",
+        "  daemon only: ? b",
+        "verified 2 repositories: 1 differ from git",
+    ]
+
+
+def test_refresh_trust_and_doctor(daemon: FakeDaemon, gitwatch: Gitwatch, tmp_path: Path) -> None:
+    daemon.answers["refresh"] = {"result": {"repositories": 1}}
+    daemon.answers["trust"] = {"result": None}
+    daemon.answers["render"] = {"result": {"text": "well\n", "notes": [], "failed": 1}}
+    daemon.start()
+    assert gitwatch("refresh", ".").stdout == b"refreshed 1 repository\n"
+    assert gitwatch("trust", ".").returncode == 0
+    done = gitwatch("doctor")
+    assert (done.returncode, done.stdout) == (1, b"well\n")
+    assert daemon.calls("refresh") == [[[os.fsencode(tmp_path)]]]
+    assert daemon.calls("trust") == [[os.fsencode(tmp_path)]]
+    assert daemon.calls("render") == [["doctor", {"width": None, "colour": False}]]

@@ -1,0 +1,143 @@
+"""Running git: its environment, its deadline, and that nothing it started outlives that."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gitwatchd.errors import EnvironmentFailure, GitMissing, GitTimedOut
+from gitwatchd.git.child import end_running_children, git_version, run_git
+from tests.zoo.commands import Git
+
+Make = Callable[..., Git]
+WaitUntil = Callable[..., object]
+
+
+def fake_git(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program called git, first on PATH."""
+    directory.mkdir(exist_ok=True)
+    program = directory / "git"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_nothing_of_the_callers_git_environment_reaches_the_child(
+    repository: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_git(tmp_path / "bin", "env", monkeypatch)
+    for name, value in {
+        "GIT_DIR": "/nowhere", "GIT_INDEX_FILE": "/nowhere", "GIT_CONFIG_COUNT": "1",
+        "GIT_OPTIONAL_LOCKS": "1", "GIT_ASKPASS": "/bin/ask", "SSH_ASKPASS": "/bin/ask",
+        "LC_ALL": "de_DE.UTF-8", "XDG_CONFIG_HOME": "/config",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    out = run_git(["status"], cwd=b"/", timeout_s=10).stdout.decode()
+    seen = dict(line.partition("=")[::2] for line in out.splitlines())
+    assert {n: v for n, v in seen.items() if n.startswith("GIT_")} == {
+        "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "",
+    }  # fmt: skip
+    assert (seen["LC_ALL"], seen["XDG_CONFIG_HOME"]) == ("C", "/config")
+    assert seen["HOME"] == os.environ["HOME"]
+    assert "SSH_ASKPASS" not in seen
+
+
+def test_a_repositorys_own_fsmonitor_and_hooks_do_not_run(repository: Make, tmp_path: Path) -> None:
+    git = repository({"f": b"1"})
+    proof = tmp_path / "ran"
+    for key in ("core.fsmonitor", "core.pager"):
+        git("config", key, f"touch {proof} #")
+    hook = git.path / ".git/hooks/post-index-change"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ntouch {proof}\n")
+    hook.chmod(0o755)
+    copy = tmp_path / "index"
+    copy.write_bytes((git.path / ".git/index").read_bytes())
+    os.utime(git.path / "f", ns=(1, 1))  # stat-dirty: git will write the index it may write
+    where = os.fsencode(git.path)
+    answer = run_git(["status"], cwd=where, timeout_s=10, index_file=os.fsencode(copy), refresh_index=True)
+    assert answer.returncode == 0 and not proof.exists()
+    git("status")
+    assert proof.exists(), "the trap works"
+
+
+def test_the_users_index_may_not_be_refreshed() -> None:
+    with pytest.raises(ValueError, match="private"):
+        run_git(["status"], cwd=b"/", timeout_s=1, refresh_index=True)
+
+
+def test_input_output_and_failure_are_an_answer(repository: Make) -> None:
+    where = os.fsencode(repository({"f": b"1"}).path)
+    answer = run_git(["hash-object", "--stdin"], cwd=where, timeout_s=10, stdin=b"hello")
+    assert answer.stdout == b"b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0\n"
+    refused = run_git(["rev-parse", "--verify", "nothing"], cwd=where, timeout_s=10)
+    assert refused.returncode == 128 and refused.stderr.startswith(b"fatal: ")
+
+
+def test_the_ceiling_keeps_git_from_the_repository_around(repository: Make) -> None:
+    outer = repository({"f": b"1"})
+    damaged = outer.path / "inner"
+    (damaged / ".git").mkdir(parents=True)
+    where = os.fsencode(damaged)
+    assert run_git(["rev-parse", "HEAD"], cwd=where, timeout_s=10).returncode == 0
+    answer = run_git(["rev-parse", "HEAD"], cwd=where, timeout_s=10, ceiling=os.path.dirname(where))
+    assert b"not a git repository" in answer.stderr
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_the_deadline_ends_git_and_its_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil, stubborn: bool
+) -> None:
+    trap = "trap '' TERM; " if stubborn else ""
+    child = f"sh -c '{trap}echo $$ >> {tmp_path}/pids; while :; do sleep 600; done' &"
+    fake_git(tmp_path / "bin", f"{trap}echo $$ >> {tmp_path}/pids\n{child}\nwait; sleep 600", monkeypatch)
+    began = time.monotonic()
+    with pytest.raises(GitTimedOut, match=r"git status .*0\.3 s"):
+        run_git(["status"], cwd=b"/", timeout_s=0.3)
+    assert time.monotonic() - began < 5
+    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2
+    wait_until(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_running_children_can_be_ended_from_another_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> None:
+    fake_git(tmp_path / "bin", f"echo $$ > {tmp_path}/pid; exec sleep 600", monkeypatch)
+    codes: list[int] = []
+    thread = threading.Thread(
+        target=lambda: codes.append(run_git(["status"], cwd=b"/", timeout_s=100).returncode)
+    )
+    thread.start()
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    end_running_children()
+    thread.join(10)
+    assert codes == [-15]
+
+
+def test_what_cannot_be_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EnvironmentFailure, match="no longer there"):
+        run_git(["status"], cwd=os.fsencode(tmp_path / "gone"), timeout_s=1)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GitMissing):
+        run_git(["status"], cwd=b"/", timeout_s=1)
+
+
+def test_the_version_is_asked_again_when_git_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_git(tmp_path / "bin", "echo git version 9.9.1", monkeypatch)
+    assert git_version() == "9.9.1"
+    fake_git(tmp_path / "bin", "echo git version 9.9.2", monkeypatch)
+    os.utime(tmp_path / "bin/git", ns=(1, 1))
+    assert git_version() == "9.9.2"

@@ -1,0 +1,253 @@
+"""What the user decided survives everything."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.store.intent import KEPT_UNASKED_S, SCHEMA, Intent, Root, RootKind
+
+DAY = 86400.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> bytes:
+    return os.fsencode(tmp_path / "state" / "intent.db")
+
+
+@pytest.fixture
+def intent(path: bytes) -> Iterator[Intent]:
+    opened = Intent(path)
+    yield opened
+    opened.close()
+
+
+def add(intent: Intent, path: bytes, asked_at: float = 0.0, permanent: bool = True) -> Root:
+    return intent.add_root(
+        path, RootKind.DIRECTORY, permanent=permanent, include_ignored=False, asked_at=asked_at
+    )
+
+
+def reopened(path: bytes) -> Intent:
+    """What another process would read now."""
+    other = Intent(path)
+    other.close()
+    return other
+
+
+def sql(path: bytes, *statements: str) -> None:
+    connection = sqlite3.connect(os.fsdecode(path))
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def test_everything_is_on_disk_when_the_call_returns(intent: Intent, path: bytes) -> None:
+    root = intent.add_root(b"/\xff", RootKind.WORKTREE, permanent=True, include_ignored=True, asked_at=7.0)
+    intent.trust(b"/r", b"digest")
+    intent.set_setting("idle_exit_s", "60")
+    other = reopened(path)
+    assert other.roots() == [root] == intent.roots()
+    assert other.trusted(b"/r") == b"digest" and other.trusted(b"/other") is None
+    assert other.setting("idle_exit_s") == "60" and other.setting("x") is None
+    assert intent.remove_root(b"/\xff") and not intent.remove_root(b"/\xff")
+    assert intent.untrust(b"/r") and not intent.untrust(b"/r")
+    intent.set_setting("idle_exit_s", None)
+    other = reopened(path)
+    assert (other.roots(), other.trusted(b"/r"), other.setting("idle_exit_s")) == ([], None, None)
+
+
+def test_private_under_any_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        Intent(os.fsencode(tmp_path / "s" / "intent.db")).close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "s").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "s" / "intent.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_asking_for_a_permanent_root_keeps_it_permanent(intent: Intent) -> None:
+    intent.add_root(b"/a", RootKind.DIRECTORY, permanent=True, include_ignored=True, asked_at=1.0)
+    again = add(intent, b"/a", 2.0, permanent=False)
+    assert again == Root(b"/a", RootKind.DIRECTORY, True, True, 2.0)
+    assert intent.roots() == [again]
+    add(intent, b"/b", 1.0, permanent=False)
+    assert add(intent, b"/b", 1.0, permanent=True).permanent
+
+
+def test_roots_merely_asked_for_expire(intent: Intent) -> None:
+    now = 100 * DAY
+    add(intent, b"/for-ever", 0.0)
+    add(intent, b"/old", now - KEPT_UNASKED_S - 1, permanent=False)
+    add(intent, b"/recent", now - KEPT_UNASKED_S + 1, permanent=False)
+    assert [root.path for root in intent.expired_roots(now)] == [b"/old"]
+    intent.touch_root(b"/old", now - 5)
+    assert intent.expired_roots(now) == []
+
+
+def test_questions_reach_the_disk_once_an_hour_and_at_the_end(path: bytes) -> None:
+    intent = Intent(path)
+    add(intent, b"/a", 1000.0)
+    before = os.stat(path).st_mtime_ns
+    for n in range(1000):
+        intent.touch_root(b"/a", 1000.0 + n)
+    intent.touch_root(b"/unknown", 5.0)
+    assert os.stat(path).st_mtime_ns == before
+    assert intent.roots()[0].asked_at == 1999.0
+    intent.touch_root(b"/a", 1000.0 + 3600.0)
+    assert reopened(path).roots()[0].asked_at == 4600.0
+    intent.touch_root(b"/a", 4700.0)
+    intent.touch_root(b"/a", 4650.0)
+    intent.close()
+    assert reopened(path).roots()[0].asked_at == 4700.0
+
+
+@pytest.mark.parametrize("damage", ["foreign", "scribbled"])
+def test_a_damaged_file_is_moved_aside_whole(path: bytes, damage: str) -> None:
+    intent = Intent(path)
+    for n in range(100):
+        add(intent, b"/%d" % n)
+    intent.close()
+    size = os.stat(path).st_size
+    with open(path, "r+b") as file:
+        file.seek(0 if damage == "foreign" else 4096)
+        file.write(os.urandom(4096))
+    with open(path, "rb") as file:
+        raw = file.read()
+    again = Intent(path)
+    assert again.roots() == []
+    assert again.found_damaged is not None and os.stat(again.found_damaged).st_size == size
+    with open(again.found_damaged, "rb") as file:
+        assert file.read() == raw
+    add(again, b"/new")
+    again.close()
+    assert [root.path for root in reopened(path).roots()] == [b"/new"]
+
+
+def test_two_damaged_files_in_one_second_are_both_kept(path: bytes) -> None:
+    os.makedirs(os.path.dirname(path))
+    for n in range(3):
+        with open(path, "wb") as file:
+            file.write(b"garbage %d" % n * 1000)
+        assert reopened(path).found_damaged is not None
+    assert len(os.listdir(os.path.dirname(path))) == 4
+
+
+def test_a_newer_file_is_used_as_far_as_it_is_known_and_left_as_it_is(intent: Intent, path: bytes) -> None:
+    add(intent, b"/a")
+    intent.close()
+    sql(
+        path,
+        f"PRAGMA user_version = {SCHEMA + 3}",
+        "ALTER TABLE root ADD COLUMN colour TEXT DEFAULT 'red'",
+        "CREATE TABLE operation (id)",
+        "UPDATE root SET kind = 'galaxy'",
+    )
+    newer = Intent(path)
+    assert [(root.path, root.kind) for root in newer.roots()] == [(b"/a", RootKind.DIRECTORY)]
+    add(newer, b"/b")
+    newer.close()
+    connection = sqlite3.connect(os.fsdecode(path))
+    assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA + 3,)
+    assert connection.execute("SELECT count(*), min(colour) FROM root").fetchone() == (2, "red")
+    connection.close()
+
+
+def test_a_file_that_cannot_be_understood_is_refused_and_left_alone(intent: Intent, path: bytes) -> None:
+    add(intent, b"/a")
+    intent.close()
+    sql(path, f"PRAGMA user_version = {SCHEMA + 3}", "ALTER TABLE root RENAME TO roots")
+    with open(path, "rb") as file:
+        before = file.read()
+    with pytest.raises(EnvironmentFailure, match="no such table"):
+        Intent(path)
+    with open(path, "rb") as file:
+        assert file.read() == before
+
+
+def test_removed_while_the_daemon_runs_it_comes_back(intent: Intent, path: bytes) -> None:
+    add(intent, b"/a")
+    intent.trust(b"/r", b"d")
+    os.unlink(path)
+    os.rmdir(os.path.dirname(path))
+    add(intent, b"/b")
+    other = reopened(path)
+    assert [root.path for root in other.roots()] == [b"/a", b"/b"] and other.trusted(b"/r") == b"d"
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert os.listdir(os.path.dirname(path)) == [b"intent.db"]
+
+
+def test_another_file_in_its_place_is_left_alone(intent: Intent, path: bytes, tmp_path: Path) -> None:
+    add(intent, b"/a")
+    backup = Intent(os.fsencode(tmp_path / "backup.db"))
+    add(backup, b"/from-backup")
+    backup.close()
+    os.replace(tmp_path / "backup.db", path)
+    with pytest.raises(EnvironmentFailure, match="replaced"):
+        add(intent, b"/b")
+    assert [root.path for root in intent.roots()] == [b"/a"]
+    assert [root.path for root in reopened(path).roots()] == [b"/from-backup"]
+
+
+def test_a_refused_write_changes_nothing_and_a_question_never_fails(intent: Intent, path: bytes) -> None:
+    add(intent, b"/a", 0.0)
+    other = sqlite3.connect(os.fsdecode(path), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    intent._connection.execute("PRAGMA busy_timeout = 10")
+    with pytest.raises(EnvironmentFailure, match="locked") as failure:
+        add(intent, b"/b")
+    assert failure.value.hint
+    intent.touch_root(b"/a", 9 * DAY)
+    other.execute("ROLLBACK")
+    other.close()
+    assert [(root.path, root.asked_at) for root in intent.roots()] == [(b"/a", 9 * DAY)]
+    intent.close()
+    assert [(root.path, root.asked_at) for root in reopened(path).roots()] == [(b"/a", 9 * DAY)]
+
+
+def test_no_place_to_keep_it_is_an_environment_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentFailure, match="cannot keep"):
+        Intent(os.fsencode(tmp_path / "file" / "intent.db"))
+
+
+WRITER = """
+import sys
+from gitwatchd.store.intent import Intent, RootKind
+intent = Intent(sys.argv[1].encode())
+n = len(intent.roots())
+while True:
+    intent.add_root(b"/%06d" % n, RootKind.DIRECTORY, permanent=True, include_ignored=False, asked_at=0.0)
+    print(n, flush=True)
+    n += 1
+"""
+
+
+def test_killed_in_the_middle_of_writing_nothing_promised_is_lost(path: bytes) -> None:
+    promised = -1
+    for attempt in range(12):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, os.fsdecode(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        said = [writer.stdout.readline()]
+        try:
+            writer.wait(0.011 * attempt)
+        except subprocess.TimeoutExpired:
+            writer.kill()
+        said += writer.communicate()[0].splitlines()
+        promised = max(promised, *(int(line) for line in said if line.strip()))
+        again = reopened(path)
+        assert again.found_damaged is None
+        names = [root.path for root in again.roots()]
+        assert names == [b"/%06d" % n for n in range(len(names))]
+        assert len(names) in (promised + 1, promised + 2)  # one may be on disk and not yet told

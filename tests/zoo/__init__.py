@@ -1,0 +1,1 @@
+"""Repositories in every state, random operations over them, the judge, and a real daemon to ask."""
