@@ -105,8 +105,8 @@ def _big_stream() -> bytes:
         content = f"{name} {number}\n" * 3
         parts.append(f"M 100644 inline {name}\ndata {len(content)}\n{content}\n")
     parts.append(commit % ("other", 2, "other") + "from :1\n")
-    for name in names[: SWITCHED_FILES * step : step]:
-        parts.append(f"M 100644 inline {name}\ndata 6\nother\n\n")
+    switched = names[: SWITCHED_FILES * step : step]
+    parts += [f"M 100644 inline {name}\ndata 6\nother\n\n" for name in switched]
     return "".join(parts).encode()
 
 

@@ -1,4 +1,4 @@
-"""Clocks and tables. Every figure that is compared comes from one interleaved series: both sides meet the same noise."""
+"""Clocks and tables. What is compared comes from one interleaved series: both sides meet the same noise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         kept = {None: "", True: "yes", False: "NO"}[self.kept]
-        ratio = "" if self.ratio is None else f"{self.ratio:.3g}x"
+        ratio = "" if self.ratio is None else show_ratio(self.ratio)
         return (self.name, self.work, self.ours, self.beside, ratio, self.budget, kept)
 
 
@@ -74,7 +74,12 @@ def run(command: Sequence[str | os.PathLike[str]], cwd: Path | None = None) -> b
 def show_s(seconds: float) -> str:
     if seconds < 1e-3:
         return f"{seconds * 1e6:.0f} us"
-    return f"{seconds * 1e3:.3g} ms" if seconds < 10 else f"{seconds:.1f} s"
+    milliseconds = seconds * 1e3
+    return f"{milliseconds:.1f} ms" if milliseconds < 100 else f"{milliseconds:,.0f} ms"
+
+
+def show_ratio(ratio: float) -> str:
+    return f"{ratio:.2f}x" if ratio >= 0.01 else f"1/{1 / ratio:,.0f}"
 
 
 def memory_mb(pid: int) -> tuple[float, float]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
 
 from bench.material import Material
-from bench.measure import machine, render
+from bench.measure import Row, machine, render
 from bench.scenarios import SCENARIOS, Bench
 from tests.zoo.isolation import isolated_environment, write_home
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print the table for bench/RESULTS.md")
     arguments = parser.parse_args()
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that daemons and directories are cleaned up
     with tempfile.TemporaryDirectory(prefix="gw-bench-") as temporary:
         home = Path(temporary) / "home"
         environment = isolated_environment(os.environ, home)
@@ -40,11 +42,13 @@ def main() -> None:
         write_home(home)
         material = Material(arguments.data or Path(temporary) / "data")
         material.prepare()
-        rows = []
-        for name in arguments.only or SCENARIOS:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            rows += SCENARIOS[name](Bench(material, arguments.rounds, arguments.idle))
-        print(machine(), render(rows, arguments.markdown), sep="\n\n")
+        rows: list[Row] = []
+        try:
+            for name in arguments.only or SCENARIOS:
+                print(f"{name} ...", file=sys.stderr, flush=True)
+                rows += SCENARIOS[name](Bench(material, arguments.rounds, arguments.idle))
+        finally:  # a scenario that fails does not take the others' minutes with it
+            print(machine(), render(rows, arguments.markdown), sep="\n\n")
 
 
 if __name__ == "__main__":

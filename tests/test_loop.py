@@ -97,9 +97,7 @@ def test_a_descriptor_forgotten_in_a_turn_is_not_called_in_it(loop: Loop) -> Non
         other.close()
 
 
-def test_a_bug_in_a_callback_is_handed_on_and_the_others_run(
-    loop: Loop, pair: Pair, bugs: list[BaseException]
-) -> None:
+def test_a_bug_in_a_callback_is_handed_on_and_the_others_run(loop: Loop, pair: Pair, bugs: list[BaseException]) -> None:
     calls: list[str] = []
 
     def buggy() -> None:

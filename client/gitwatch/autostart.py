@@ -53,9 +53,7 @@ def start_daemon(where: Places, state_dir: bytes | None, limit_s: float = START_
             process = _spawn(state_dir, said.fileno())
             connection = _connect_until(where, ends_at, process)
             if connection is None and process.returncode:
-                raise DaemonUnavailable(
-                    f"gitwatchd did not start: {_last_line(said) or process.returncode}", _HINT
-                )
+                raise _not_started(where, process.returncode, _last_line(said))
             if connection is None:
                 connection = _connect_until(where, min(ends_at, time.monotonic() + _YIELD_S))
             if connection is not None:
@@ -65,6 +63,15 @@ def start_daemon(where: Places, state_dir: bytes | None, limit_s: float = START_
 
 
 _HINT = "`gitwatchd --foreground` shows what it does; `gitwatch status --direct` works without it"
+
+
+def _not_started(where: Places, status: int, said: str) -> DaemonUnavailable:
+    if said:
+        return DaemonUnavailable(f"gitwatchd did not start: {said}", _HINT)
+    return DaemonUnavailable(
+        f"gitwatchd did not start: it ended with status {status}",
+        f"{os.fsdecode(where.log)} says why; `gitwatch status --direct` works without it",
+    )
 
 
 def _spawn(state_dir: bytes | None, stderr: int) -> subprocess.Popen[bytes]:
@@ -92,9 +99,7 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name in _KEPT or name.startswith("XDG_")}
 
 
-def _connect_until(
-    where: Places, ends_at: float, process: subprocess.Popen[bytes] | None = None
-) -> Connection | None:
+def _connect_until(where: Places, ends_at: float, process: subprocess.Popen[bytes] | None = None) -> Connection | None:
     """A connection as soon as something listens; None at `ends_at`, or when `process` ended and none does."""
     while True:
         # Asked before connecting: a daemon that listened and then ended would otherwise be missed.

@@ -116,9 +116,7 @@ def working_directory() -> bytes:
 def run(arguments: Sequence[str]) -> int:
     """The exit code of `gitwatch ARGUMENTS`. Raises UserError, and what the commands raise."""
     invocation = parse(arguments)
-    module, function = (
-        ("help", "version") if invocation.has("--version") else COMMANDS[invocation.command][:2]
-    )
+    module, function = ("help", "version") if invocation.has("--version") else COMMANDS[invocation.command][:2]
     if invocation.has("--help") or invocation.has("-h"):
         invocation.operands = invocation.command.split()
         module, function = "help", "help_command"
@@ -191,9 +189,7 @@ def _parse_option(
     if not equals:
         following = next(rest, None)  # type: ignore[call-overload]
         if following is None:
-            raise UserError(
-                f"{name} needs a value", f"see `gitwatch help {command or ''}`".replace(" `", "`")
-            )
+            raise UserError(f"{name} needs a value", f"see `gitwatch help {command or ''}`".replace(" `", "`"))
         given = following
     return name, _parse_value(name, kind, given)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 
 from gitwatch import output
-from gitwatch.link import connect, find_running, places_of, shut_down
+from gitwatch.link import connect, find_running, places_of, shut_down, wait_gone
 from gitwatch.output import plain
 from gitwatchd.errors import DaemonUnavailable, EnvironmentFailure
+from gitwatchd.wire.blocking import DaemonSilent
 
 TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from gitwatch.link import Link
 
 _COPY_BYTES = 1 << 16
+_GENTLE_S = 5.0
+"""For the daemon to end its children after SIGTERM."""
 
 
 def start(invocation: Invocation) -> int:
@@ -87,7 +90,47 @@ def _stop(invocation: Invocation) -> bool:
     by_systemd = False
     if invocation.state_dir is None and find_unit(os.environ) is not None:
         by_systemd = systemctl("is-active", *UNITS) and systemctl("stop", *UNITS)
-    link = find_running(places_of(invocation))
-    if link is not None:
-        shut_down(link)
+    where = places_of(invocation)
+    try:
+        link = find_running(where)
+        if link is not None:
+            shut_down(link)
+    except DaemonSilent:
+        _end_hung(where.socket)
+        return True
     return by_systemd or link is not None
+
+
+def _end_hung(socket: bytes) -> None:
+    """End the daemon that listens there and does not answer. Raises DaemonUnavailable where that is not possible."""
+    import signal
+
+    pid = _listening_pid(socket)
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            is_ours = b"gitwatchd" in file.read()
+        if not is_ours:  # systemd, listening for it
+            raise DaemonUnavailable(f"gitwatchd does not answer, and pid {pid} is not gitwatchd")
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)  # a stopped process acts on SIGTERM only when it goes on
+        if not wait_gone(pid, _GENTLE_S):
+            os.kill(pid, signal.SIGKILL)
+            if not wait_gone(pid, _GENTLE_S):
+                raise DaemonUnavailable(f"gitwatchd (pid {pid}) cannot be ended: it waits for a disk or mount")
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it has just ended
+
+
+def _listening_pid(path: bytes) -> int:
+    """The process that listens, as the kernel recorded it: a pid in a file could be another process's by now."""
+    import socket
+    import struct
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_GENTLE_S)
+        try:
+            probe.connect(path)
+        except OSError as why:
+            raise DaemonUnavailable(f"gitwatchd does not answer: {why.strerror}") from None
+        pid, _, _ = struct.unpack("=iII", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return int(pid)

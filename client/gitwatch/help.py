@@ -93,9 +93,7 @@ def help_command(invocation: Invocation) -> int:
     if invocation.operands:
         name = invocation.operands[0]
         if name not in _TEXTS:
-            raise UserError(
-                f"no command {name!r}", f"one of: {', '.join(sorted({c.split()[0] for c in COMMANDS}))}"
-            )
+            raise UserError(f"no command {name!r}", f"one of: {', '.join(sorted({c.split()[0] for c in COMMANDS}))}")
         text = _TEXTS[name]
     output.write_text(text)
     return 0

@@ -65,7 +65,8 @@ def connect(invocation: Invocation) -> Link:
     DaemonSilent when it does not greet.
     """
     where = places_of(invocation)
-    limit_s = min(_GREETING_S, invocation.remaining_s())
+    # Half of the time at most: the rest is for what can be done without a daemon that does not greet.
+    limit_s = min(_GREETING_S, invocation.remaining_s() / 2)
     link = find_running(where, limit_s)
     if link is not None and link.hello["protocol"][0] < PROTOCOL[0]:
         shut_down(link)
@@ -106,11 +107,18 @@ def shut_down(link: Link) -> None:
     pid = int(link.hello["pid"])
     link.call("shutdown", timeout_s=_GREETING_S)
     link.close()
-    ends_at = time.monotonic() + _GONE_S
+    if not wait_gone(pid, _GONE_S):
+        raise DaemonSilent(f"gitwatchd (pid {pid}) does not end", f"end it yourself: `kill {pid}`")
+
+
+def wait_gone(pid: int, limit_s: float) -> bool:
+    """Whether the process ended within `limit_s`."""
+    ends_at = time.monotonic() + limit_s
     while _runs(pid):
         if time.monotonic() > ends_at:
-            raise DaemonSilent(f"gitwatchd (pid {pid}) does not end", f"end it yourself: `kill {pid}`")
+            return False
         time.sleep(_STEP_S)
+    return True
 
 
 def _runs(pid: int) -> bool:

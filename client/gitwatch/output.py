@@ -19,7 +19,7 @@ _ASCII_FORMS = {ord("↑"): "^", ord("↓"): "v", ord("…"): "~"}
 """For a terminal that is not UTF-8; everything else that it lacks becomes `?`."""
 
 
-class OutputClosed(Exception):  # noqa: N818 - not an error, see below
+class OutputClosed(Exception):
     """Whoever read standard output has gone: a pager that was quit, `head`."""
 
 

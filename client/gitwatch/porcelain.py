@@ -154,9 +154,7 @@ def run_judge(invocation: Invocation) -> int:
         raise TimeoutError
 
     try:
-        # The interpreter ignores SIGPIPE, and children inherit that: git would complain instead of ending
-        # quietly.
-        child = os.posix_spawnp("git", command, os.environ, setsigdef=[signal.SIGPIPE])
+        child = os.posix_spawnp("git", command, os.environ)
     except FileNotFoundError:
         raise GitMissing("git was not found on PATH", "install git") from None
     signal.signal(signal.SIGALRM, too_late)

@@ -43,9 +43,7 @@ class Progress:
     def on_notification(self, method: str, params: list[Any]) -> None:
         if method == "progress" and params:
             state = params[0]
-            self.update(
-                state.get("phase"), state.get("found") or 0, state.get("done") or 0, state.get("total")
-            )
+            self.update(state.get("phase"), state.get("found") or 0, state.get("done") or 0, state.get("total"))
 
     def update(self, phase: str, found: int, done: int, total: int | None) -> None:
         """`phase` is `discovering` (`found` so far, end unknown) or `analysing` (`done` of `total`)."""

@@ -53,32 +53,8 @@ def complete_facts(
     the mtime recorded there; otherwise every tracked file is looked at (1-2 us each).
     `mtime` is None without a status, and where too many untracked files would have to be looked at.
     """
-    git_dirs = linked_worktrees(location.common_dir)
-    refs = _or_none(lambda: read_refs(location))
-    headers = _headers(location, refs) if status is None else status.headers
     with closing(Objects(location)) as objects:
-        tracking = _Tracking(location, config, refs, objects, headers)
-        upstream = _or_none(lambda: tracking.upstream(asked=status is None))
-        facts = Facts(
-            oid=headers.oid,
-            branch=headers.branch,
-            detached=headers.detached,
-            unborn=headers.unborn,
-            stashes=headers.stashes,
-            upstream=upstream,
-            push=_or_none(lambda: tracking.push(upstream)),
-            action=read_action(location.git_dir),
-            worktrees=len(git_dirs),
-            ident=_ident(config),
-            fetched_at=_fetched_at([location.common_dir, *git_dirs]),
-        )
-        commit = headers.oid
-        if commit is not None:
-            facts = replace(
-                facts,
-                summary=_or_none(lambda: objects.summary(commit)),
-                tag=None if refs is None else _or_none(lambda: refs.tag_at(commit, objects.peel)),
-            )
+        facts = read_ref_facts(location, config, None if status is None else status.headers, objects)
     if location.bare:
         return facts
     facts = _with_tallies(facts, location, index)
@@ -88,6 +64,41 @@ def complete_facts(
         facts,
         counts=count(encode(status)),
         mtime=_or_none(lambda: newest_mtime(location, config, status, index, refreshed=refreshed)),
+    )
+
+
+def read_ref_facts(
+    location: Location, config: RepositoryConfig, known: Headers | None, objects: Objects
+) -> Facts:
+    """The facts that follow from refs, objects and the git dir alone.
+
+    `known`: what git's status said of HEAD, to be believed; None: it is read here, ahead and behind included.
+    """
+    git_dirs = linked_worktrees(location.common_dir)
+    refs = _or_none(lambda: read_refs(location))
+    headers = _headers(location, refs) if known is None else known
+    tracking = _Tracking(location, config, refs, objects, headers)
+    upstream = _or_none(lambda: tracking.upstream(asked=known is None))
+    facts = Facts(
+        oid=headers.oid,
+        branch=headers.branch,
+        detached=headers.detached,
+        unborn=headers.unborn,
+        stashes=headers.stashes,
+        upstream=upstream,
+        push=_or_none(lambda: tracking.push(upstream)),
+        action=read_action(location.git_dir),
+        worktrees=len(git_dirs),
+        ident=_ident(config),
+        fetched_at=_fetched_at([location.common_dir, *git_dirs]),
+    )
+    commit = headers.oid
+    if commit is None:
+        return facts
+    return replace(
+        facts,
+        summary=_or_none(lambda: objects.summary(commit)),
+        tag=None if refs is None else _or_none(lambda: refs.tag_at(commit, objects.peel)),
     )
 
 
@@ -147,12 +158,12 @@ class _Tracking:
         """None where `git rev-parse @{push}` fails, so also where the tracking ref does not exist."""
         if self._branch is None or self._refs is None:
             return None
-        ref = self._refs_by_config(self._branch)[1]
+        upstream_ref, ref = self._refs_by_config(self._branch)
         if ref is None:
             return None
         remote = remotes.push_remote(self._config, self._branch)
         url = remotes.push_url(self._config, remote)
-        if upstream is not None and self._refs.shorten(ref) == upstream.name:
+        if upstream is not None and ref == upstream_ref:
             return None if upstream.gone else replace(upstream, remote=remote, url=url)
         measured = self._measure(ref, remote, url)
         return None if measured is None or measured.gone else measured
@@ -205,9 +216,7 @@ def _with_tallies(facts: Facts, location: Location, index: Index | None) -> Fact
 
 def _tallies_by_git(location: Location) -> tuple[int, int, int, int]:
     """Entries, skip-worktree, assume-unchanged, gitlinks; a sparse index counts as what it stands for."""
-    answer = run_git(
-        ["ls-files", "--full-name", "-v", "-s", "-z", ":/"], cwd=location.path, timeout_s=_GIT_TIMEOUT_S
-    )
+    answer = run_git(["ls-files", "--full-name", "-v", "-s", "-z", ":/"], cwd=location.path, timeout_s=_GIT_TIMEOUT_S)
     if answer.returncode:
         raise EnvironmentFailure(answer.stderr.decode(errors="replace").strip())
     lines = answer.stdout.split(b"\0")[:-1]

@@ -12,12 +12,13 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from gitwatchd.analysis.facts import complete_facts
 from gitwatchd.analysis.private_index import IndexSnapshot, private_copy, read_snapshot
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import GitAnswer, run_git, shown
-from gitwatchd.git.index_file import Index, parse_index
+from gitwatchd.git.index_file import Index, parse_index, read_index
 from gitwatchd.git.layout import read_format, read_location
 from gitwatchd.git.porcelain import parse_status
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
@@ -75,11 +76,7 @@ def _find_absence(location: Location) -> Gone | Failed:
             return Gone()
         except OSError as error:
             return Failed(f"{error.strerror}: {shown(path)}", f"ls -ld {_quoted(path)}")
-    return (
-        Gone()
-        if read_location(location.path)
-        else Failed("git would not take it for a repository", _ask(location))
-    )
+    return Gone() if read_location(location.path) else Failed("git would not take it for a repository", _ask(location))
 
 
 def _find_start(location: Location) -> bytes | None:
@@ -91,15 +88,21 @@ def _find_start(location: Location) -> bytes | None:
 
 
 def _read_index(location: Location) -> tuple[IndexSnapshot | None, Index | None]:
-    snapshot = read_snapshot(location.git_dir + b"/index")
-    return snapshot, None if snapshot is None else _parse(location, snapshot)
+    """Without a file, the empty index it stands for; no index where git will have to say what is wrong with it."""
+    path = location.git_dir + b"/index"
+    oid_bytes = read_format(location.common_dir).oid_bytes
+    snapshot = read_snapshot(path)
+    if snapshot is not None:
+        return snapshot, _parse(snapshot, oid_bytes)
+    with suppress(EnvironmentFailure):
+        return None, read_index(path, oid_bytes)
+    return None, None
 
 
-def _parse(location: Location, snapshot: IndexSnapshot) -> Index | None:
-    try:
-        return parse_index(snapshot.raw, read_format(location.common_dir).oid_bytes, snapshot.mtime_ns)
-    except EnvironmentFailure:  # damaged, which git will say
-        return None
+def _parse(snapshot: IndexSnapshot, oid_bytes: int) -> Index | None:
+    with suppress(EnvironmentFailure):
+        return parse_index(snapshot.raw, oid_bytes, snapshot.mtime_ns)
+    return None
 
 
 def _ask_git(
@@ -128,7 +131,7 @@ def _ask_git(
         if copy.as_made():
             return answer, index, True
         refreshed = read_snapshot(copy.path)
-        parsed = None if refreshed is None else _parse(job.location, refreshed)
+        parsed = None if refreshed is None else _parse(refreshed, index.oid_bytes)
         return answer, parsed or index, parsed is not None
 
 

@@ -61,6 +61,9 @@ def newest_mtime(
     newest = max(newest, _newest_of(top, differing))
     files = [path for path in untracked if not path.endswith(b"/")]
     directories = [path.rstrip(b"/") for path in untracked if path.endswith(b"/")]
+    # A tracked file replaced by a directory: the status shows the deletion, but the collapsed entry for what is
+    # in the directory would have the tracked name, and git leaves it out.
+    directories += [path for path in absent if _is_directory(top + path)]
     if directories:
         below = _files_below(location, config, directories)
         if below is None:
@@ -81,6 +84,13 @@ def _newest_of(top: bytes, paths: Iterable[bytes]) -> int:
         if found.st_mtime_ns > newest and not is_directory(found.st_mode):
             newest = found.st_mtime_ns
     return newest
+
+
+def _is_directory(path: bytes) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _skipped_rows(index: Index) -> set[int]:
@@ -113,14 +123,11 @@ def _expected_by_git(location: Location, absent: set[bytes]) -> Iterator[bytes]:
             yield line[2:]
 
 
-def _files_below(
-    location: Location, config: RepositoryConfig, directories: list[bytes]
-) -> list[bytes] | None:
+def _files_below(location: Location, config: RepositoryConfig, directories: list[bytes]) -> list[bytes] | None:
     """What `git ls-files -o --exclude-standard` lists there; None when that is too much."""
-    shared = (read_shared(location.common_dir + b"/info/exclude"), read_shared(config.excludes_file))
-    rules = IgnoreRules(
-        worktree_reader(location.path), shared, ignore_case=config.get_bool(b"core.ignorecase", False)
-    )
+    paths = (location.common_dir + b"/info/exclude", config.excludes_file)
+    shared = [read_shared(path) for path in paths if path is not None]
+    rules = IgnoreRules(worktree_reader(location.path), shared, ignore_case=config.get_bool(b"core.ignorecase", False))
     files: list[bytes] = []
     for path in _walk(location.path, rules, directories):
         files.append(path)
@@ -128,9 +135,7 @@ def _files_below(
             return None
     if rules.exact:
         return files
-    listed = _ls_files(
-        location, "--others", "--exclude-standard", "--", *(b":(top,literal)" + d for d in directories)
-    )
+    listed = _ls_files(location, "--others", "--exclude-standard", "--", *(b":(top,literal)" + d for d in directories))
     return [path for path in listed if not path.endswith(b"/")]
 
 

@@ -39,6 +39,11 @@ _UNKILLABLE_S = 2.0
 _REAP_INTERVAL_S = 0.02
 _CHUNK_BYTES = 1 << 20
 _ATTEMPTS = 2
+_BUSY_LOAD = 4
+"""Runnable tasks of others a core. No lower: the load of the last minute says little about the next second."""
+_MAX_STUCK = 8
+"""Beyond that the machine has worse troubles than one dead mount."""
+_NO_ANSWER = Failed("its file system does not answer", "see: gitwatch doctor")
 
 
 def pool_ceiling(cores: int) -> int:
@@ -100,7 +105,8 @@ class Pool:
         self._on_outcome = on_outcome
         self._mount_of = mount_of
         self._workers: list[_Worker] = []
-        self._stuck: list[tuple[_Worker, bytes | None]] = []
+        self._stuck: dict[_Worker, bytes | None] = {}
+        """Those that SIGKILL does not end, and the mount each was at work on."""
         self._backlog: deque[_Task] = deque()
         self._submitted = 0
 
@@ -150,16 +156,18 @@ class Pool:
         others."""
         limit = self._ceiling
         others = os.getloadavg()[0] - len(self._workers)
-        if others > 2 * (os.cpu_count() or 1):
+        if others > _BUSY_LOAD * (os.cpu_count() or 1):
             limit = (limit + 1) // 2
-        return limit - len(self._stuck)
+        if len(self._stuck) >= _MAX_STUCK:
+            return 0
+        return max(1, limit - len(self._stuck))
 
     def _distribute(self) -> None:
         while self._backlog:
             job = self._backlog[0].job
-            if self._stuck and self._mount_of(job.location.path) in {mount for _, mount in self._stuck}:
+            if self._stuck and self._mount_of(job.location.path) in self._stuck.values():
                 self._backlog.popleft()
-                self._deliver(job, Failed("its file system does not answer", "see: gitwatch doctor"))
+                self._deliver(job, _NO_ANSWER)
                 continue
             worker = self._find_place()
             if worker is not None:
@@ -210,9 +218,7 @@ class Pool:
             worker.deadline = None
         if worker.tasks:
             timeout_s = worker.tasks[0].job.timeout_s + _MARGIN_S
-            worker.deadline = self._loop.call_later(
-                timeout_s, lambda: self._lose(worker, "did not end in time")
-            )
+            worker.deadline = self._loop.call_later(timeout_s, lambda: self._lose(worker, "did not end in time"))
         elif len(self._workers) > max(1, self._limit()):
             self._dismiss(worker)
         else:
@@ -245,33 +251,24 @@ class Pool:
         self._loop.call_soon(lambda: self._on_outcome(job, outcome))
 
     def _lose(self, worker: _Worker, how: str) -> None:
-        """The worker died or must die: its job in hand is tried once more, the one behind it just moves
-        on."""
+        """The worker died or must die. The job in hand waits for its end, the one behind it just moves on."""
         self._workers.remove(worker)
         self._let_go(worker)
         # Before it is reaped: until then nobody else can have its number, which is its session's.
         _kill_session(worker.process.pid)
-        mount = None
-        if worker.tasks:
-            task = worker.tasks[0]
-            task.attempts += 1
-            mount = self._mount_of(task.job.location.path)
+        task = worker.tasks.popleft() if worker.tasks else None
+        if task is not None:
             log.warning("the worker that analysed %r %s", task.job.location.path, how)
-            if task.attempts >= _ATTEMPTS:
-                worker.tasks.popleft()
-                self._deliver(
-                    task.job, Failed(f"the process that analysed it {how}, twice", "see: gitwatch doctor")
-                )
-            self._backlog.extendleft(reversed(worker.tasks))
-            worker.tasks.clear()
-        self._reap(worker, time.monotonic() + _UNKILLABLE_S, mount)
+        self._backlog.extendleft(reversed(worker.tasks))
+        worker.tasks.clear()
+        self._reap(worker, time.monotonic() + _UNKILLABLE_S, task, how)
         self._distribute()
 
     def _dismiss(self, worker: _Worker) -> None:
         """Let an idle worker end by itself."""
         self._workers.remove(worker)
         self._let_go(worker)
-        self._reap(worker, time.monotonic() + _UNKILLABLE_S, None)
+        self._reap(worker, time.monotonic() + _UNKILLABLE_S)
 
     def _let_go(self, worker: _Worker) -> None:
         for timer in (worker.deadline, worker.idle):
@@ -280,32 +277,38 @@ class Pool:
         self._loop.forget(worker.sock.fileno())
         worker.sock.close()
 
-    def _reap(self, worker: _Worker, deadline: float, mount: bytes | None) -> None:
-        """Collect the ended process; one that will not end counts against the ceiling, and its mount is
-        avoided."""
+    def _reap(self, worker: _Worker, deadline: float, task: _Task | None = None, how: str = "") -> None:
+        """Collect the ended process, and try the job it had in hand once more; one that will not end is stuck."""
         if worker.process.poll() is not None:
-            if any(stuck is worker for stuck, _ in self._stuck):
-                self._stuck = [(stuck, where) for stuck, where in self._stuck if stuck is not worker]
+            self._stuck.pop(worker, None)
+            if task is not None:
+                self._retry(task, how)
+            self._distribute()
+        elif time.monotonic() < deadline:
+            self._loop.call_later(_REAP_INTERVAL_S, lambda: self._reap(worker, deadline, task, how))
+        else:
+            if worker not in self._stuck:
+                log.error("worker %d cannot be killed", worker.process.pid)
+                self._stuck[worker] = None if task is None else self._mount_of(task.job.location.path)
+                if task is not None:
+                    self._deliver(task.job, _NO_ANSWER)
                 self._distribute()
-            return
-        if time.monotonic() < deadline:
-            self._loop.call_later(_REAP_INTERVAL_S, lambda: self._reap(worker, deadline, mount))
-            return
-        if all(stuck is not worker for stuck, _ in self._stuck):
-            log.error(
-                "worker %d cannot be killed; it holds one of %d places", worker.process.pid, self._ceiling
-            )
-            self._stuck.append((worker, mount))
             _kill_session(worker.process.pid)
-        self._loop.call_later(_UNKILLABLE_S, lambda: self._reap(worker, deadline, mount))
+            self._loop.call_later(_UNKILLABLE_S, lambda: self._reap(worker, deadline))
+
+    def _retry(self, task: _Task, how: str) -> None:
+        task.attempts += 1
+        if task.attempts < _ATTEMPTS:
+            self._backlog.appendleft(task)
+        else:
+            failed = Failed(f"the process that analysed it {how}, twice", "see: gitwatch doctor")
+            self._deliver(task.job, failed)
 
     def _fail_backlog(self) -> None:
         """No worker and none to be had: say so, rather than wait for ever."""
         while self._backlog:
             task = self._backlog.popleft()
-            self._deliver(
-                task.job, Failed("no process could be started to analyse it", "see: gitwatch doctor")
-            )
+            self._deliver(task.job, Failed("no process could be started to analyse it", "see: gitwatch doctor"))
 
 
 def _kill_session(leader: int) -> None:

@@ -80,7 +80,7 @@ class Analyst:
             outcome: Outcome
             try:
                 outcome = analyse(job)
-            except Exception:  # noqa: BLE001 - a seam of errors.py: a bug ends this job only
+            except Exception:
                 _log.exception("analysing %r", job.location.path)
                 outcome = Failed("a bug ended its analysis: see the log", "gitwatch daemon logs")
             self._loop.call_from_thread(partial(self._done, number, job, outcome))

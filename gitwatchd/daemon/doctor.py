@@ -22,6 +22,7 @@ from gitwatchd.wire.address import Places
 
 _KEPT_ERRORS = 20
 _SHOWN_DEGRADED = 50
+_SHOWN_REASONS = 12
 
 
 class LastErrors(logging.Handler):
@@ -105,6 +106,7 @@ class Doctor:
                 "total": len(fleet.engine.repositories), "by_state": dict(states), "by_watch": dict(watches),
             },
             "answers": {level.value: fleet.engine.levels[level] for level in Level},
+            "git_asked_because": dict(fleet.increments.reasons.most_common(_SHOWN_REASONS)),
             "audits": {"done": self._audits, "wrong": self._wrong, "unreported": 0},
             "pool": {
                 "workers": len(analyst.pool.pids()), "running": fleet.engine.analysing,

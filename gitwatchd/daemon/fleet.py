@@ -14,12 +14,13 @@ import os
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import assert_never
 
 from gitwatchd.daemon.analyst import Analyst
+from gitwatchd.daemon.increments import Increments
 from gitwatchd.engine.engine import Engine
 from gitwatchd.engine.events import (
     Analyse,
@@ -43,18 +44,22 @@ from gitwatchd.engine.events import (
 )
 from gitwatchd.engine.repository import Repository
 from gitwatchd.git.repository_config import read_config
+from gitwatchd.incremental.terms import Inexact
 from gitwatchd.loop import Loop, Timer
-from gitwatchd.model.report import Standing, facts_from_wire, facts_to_wire
+from gitwatchd.model.report import Standing, Watch, facts_from_wire, facts_to_wire
 from gitwatchd.model.repository import Analysed as AnalysedOutcome
 from gitwatchd.model.repository import Gone, Job, Location, Outcome, RepoPath, Unsafe
 from gitwatchd.store.cache import Cache
 from gitwatchd.store.cache_reader import CachedRepository
 from gitwatchd.store.intent import Intent, Root, RootKind
 from gitwatchd.watch.changes import Aspect, Changes
-from gitwatchd.watch.watcher import Identity, Watcher, WalkResult, read_identity
+from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED
+from gitwatchd.watch.watcher import Identity, WalkResult, Watcher, read_identity
 
 _log = logging.getLogger(__name__)
 
+SLICE_S = 0.002
+"""An incremental analysis lets other requests in this often."""
 JOB_TIMEOUT_S = 120.0
 """A whole `git status` of the largest repositories on a cold disk takes tens of seconds; what takes longer hangs."""
 GONE_SHOWN_S = 24 * 3600.0
@@ -103,6 +108,9 @@ class Fleet:
         self.engine = Engine()
         self.analyst = Analyst(loop, ceiling, self._on_outcome)
         self.watcher = Watcher(loop, self)
+        self.increments = Increments(loop, lambda path: self.watcher.drain((path,)), self.watcher.attributes_of)
+        self._placing: dict[RepoPath, frozenset[bytes] | None] = {}
+        """Directories whose watches are being placed, by repository."""
         self.unreadable: dict[bytes, str] = {}
         """Directories that discovery could not read, with the reason."""
         self._roots: dict[bytes, Root] = {root.path: root for root in intent.roots()}
@@ -302,7 +310,11 @@ class Fleet:
         rewalk = bool(changes.aspects & (Aspect.IDENTITY | Aspect.LOST))
         if not rewalk and not changes.paths and not changes.new_directories and not changes.aspects:
             return
-        self._feed(Changed(path, rewalk, whole=True, new_directories=frozenset(changes.new_directories)))
+        followed = self.increments.note(path, changes)
+        new_directories = frozenset(changes.new_directories)
+        if changes.aspects & Aspect.INDEX and not followed:
+            new_directories |= {TRACKED}
+        self._feed(Changed(path, rewalk, whole=not followed, new_directories=new_directories))
 
     def on_walked(self, result: WalkResult) -> None:
         if result.path not in self.engine.repositories:
@@ -317,12 +329,18 @@ class Fleet:
             self._lose(result.path)
             self.on_found(result.location, self.root_of(result.location.path))
             return
+        placed = self._placing.pop(result.path, None)
+        if placed is None or TRACKED in placed:
+            self.increments.drop(result.path)
+        else:
+            self.increments.look_again(result.path, placed - {GIT_DIRECTORIES})
         for nested in result.nested:
             self.on_found(nested, self.root_of(nested.path))
         self._feed(Walked(result.location, result.watch, result.reason, result.hint))
 
     def _lose(self, path: RepoPath) -> None:
         self._identities.pop(path, None)
+        self.increments.drop(path)
         self.watcher.release(path)
         self._cache.forget([path])
         self._feed(Analysed(path, Gone(), Level.L3, time.time()))
@@ -356,6 +374,7 @@ class Fleet:
             self._discover(root.path, root)
 
     def on_configuration(self) -> None:
+        self.increments.drop_all()
         for path in list(self.engine.repositories):
             self._feed(Changed(path, whole=True))
 
@@ -396,6 +415,7 @@ class Fleet:
             case Complete():
                 self._complete(effect.query)
             case Release():
+                self.increments.drop(effect.path)
                 self.watcher.release(effect.path)
                 self._identities.pop(effect.path, None)
                 self._cache.forget([effect.path])
@@ -405,17 +425,47 @@ class Fleet:
                 if repository is None:
                     return  # forgotten by an effect carried out before this one
                 if isinstance(effect, Walk):
+                    self._placing[effect.path] = effect.directories
                     self.watcher.walk(repository.location, effect.directories)
                 elif isinstance(effect, Analyse):
-                    self._analyse(repository)
+                    self._analyse(repository, whole=effect.whole)
                 else:
                     self._publish(repository)
             case _:
                 assert_never(effect)
 
-    def _analyse(self, repository: Repository) -> None:
+    def _analyse(self, repository: Repository, *, whole: bool) -> None:
+        path = repository.path
+        self._began[path] = time.time()
+        changes = self.increments.begin(path)
+        if whole or not self.increments.follows(path):
+            self._ask_git(repository)
+        else:
+            self._advance(repository, self.increments.advance(path, changes))
+
+    def _advance(self, repository: Repository, steps: Iterator[AnalysedOutcome | None]) -> None:
+        """Run an incremental analysis for a slice; others are served before the next."""
+        path = repository.path
+        if self.engine.repositories.get(path) is not repository:
+            return
+        until = time.perf_counter() + SLICE_S
+        try:
+            for outcome in steps:
+                if outcome is not None:
+                    self._feed(Analysed(path, outcome, Level.L1, self._began.pop(path, time.time())))
+                    return
+                if time.perf_counter() > until:
+                    self._loop.call_soon(lambda: self._advance(repository, steps))
+                    return
+        except Inexact:
+            self._ask_git(repository)
+        except Exception:
+            _log.exception("following %r", path)
+            self._ask_git(repository)
+
+    def _ask_git(self, repository: Repository) -> None:
         location = repository.location
-        self._began[location.path] = time.time()
+        # What was noted for an advance that came to nothing is covered by git's answer, which begins now.
         job = Job(location, self._index_cache, JOB_TIMEOUT_S, self._is_trusted(location))
         self.analyst.submit(job, local=self.watcher.is_local(location.path))
 
@@ -441,6 +491,12 @@ class Fleet:
             self._lose(path)
         else:
             self._feed(Analysed(path, outcome, Level.L3, began))
+            self._follow(path, outcome)
+
+    def _follow(self, path: RepoPath, outcome: Outcome) -> None:
+        repository = self.engine.repositories.get(path)
+        if isinstance(outcome, AnalysedOutcome) and repository is not None and repository.watch is Watch.WATCHED:
+            self.increments.prime(repository.location, outcome, lambda: repository.outcome is outcome)
 
     def _complete(self, query: QueryId) -> None:
         opened = self._open.pop(query, None)

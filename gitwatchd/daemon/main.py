@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _serve(foreground=foreground, state_dir=state_dir)
     except EnvironmentFailure as error:
-        _log.error("%s", error.message)  # noqa: TRY400 - the world's fault: the message says it all
+        _log.error("%s", error.message)
         print(f"gitwatchd: {error}", file=sys.stderr)
         return 1
 

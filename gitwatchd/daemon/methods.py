@@ -31,9 +31,9 @@ from gitwatchd.engine.events import QueryId
 from gitwatchd.engine.repository import Repository
 from gitwatchd.errors import EnvironmentFailure, UserError
 from gitwatchd.git.child import git_path, git_version
-from gitwatchd.git.repository_config import read_config
 from gitwatchd.git.environment import child_environment
 from gitwatchd.git.porcelain import render_without_z
+from gitwatchd.git.repository_config import read_config
 from gitwatchd.loop import Loop, Timer
 from gitwatchd.model.report import Standing, text_or_bytes
 from gitwatchd.model.repository import Analysed, RepoPath

@@ -10,10 +10,12 @@ Never: a shell, an inherited `GIT_*`, a hook, a prompt, the caller's standard in
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ _GENTLE_S = 0.5
 _FORCED_S = 2.0
 """After SIGKILL; a child in uninterruptible sleep (a dead mount) is left to init."""
 _VERSION_TIMEOUT_S = 10.0
+_CHUNK_BYTES = 1 << 18
 
 _running: set[subprocess.Popen[bytes]] = set()
 _running_lock = threading.Lock()
@@ -60,20 +63,20 @@ def run_git(
     """
     if refresh_index and index_file is None:
         raise ValueError("only a private index may be refreshed")
-    environment = child_environment(os.environ)
+    environment = dict(_environment(*map(os.environ.get, ("HOME", "XDG_CONFIG_HOME", "PATH"))))
     options = FIXED_OPTIONS
     if index_file is not None:
-        environment["GIT_INDEX_FILE"] = os.fsdecode(index_file)
+        environment[b"GIT_INDEX_FILE"] = index_file
     if refresh_index:
-        environment["GIT_OPTIONAL_LOCKS"] = "1"
+        environment[b"GIT_OPTIONAL_LOCKS"] = b"1"
         options += PRIVATE_INDEX_OPTIONS
     if ceiling is not None and b":" not in ceiling:  # a colon cannot be quoted there
-        environment["GIT_CEILING_DIRECTORIES"] = os.fsdecode(ceiling)
+        environment[b"GIT_CEILING_DIRECTORIES"] = ceiling
     child = _start([git_path(), *options, *arguments], cwd, environment, takes_stdin=bool(stdin))
     with _running_lock:
         _running.add(child)
     try:
-        stdout, stderr = child.communicate(stdin or None, timeout=timeout_s)
+        stdout, stderr = child.communicate(stdin, timeout=timeout_s) if stdin else _collect(child, timeout_s)
     except subprocess.TimeoutExpired:
         _end(child)
         what = " ".join(a if isinstance(a, str) else shown(a) for a in arguments[:2])
@@ -87,8 +90,15 @@ def run_git(
     return GitAnswer(child.returncode, stdout, stderr)
 
 
+@lru_cache(maxsize=4)
+def _environment(*_what_may_change: str | None) -> dict[bytes, bytes]:
+    """Made once, and again for another HOME, XDG_CONFIG_HOME or PATH: it costs as much as a tenth of a small
+    status."""
+    return {os.fsencode(n): os.fsencode(value) for n, value in child_environment(os.environ).items()}
+
+
 def _start(
-    command: list[str | bytes], cwd: bytes, environment: dict[str, str], *, takes_stdin: bool
+    command: list[str | bytes], cwd: bytes, environment: dict[bytes, bytes], *, takes_stdin: bool
 ) -> subprocess.Popen[bytes]:
     try:
         # close_fds=False and no preexec_fn: CPython then uses vfork and closes nothing, which matters in a
@@ -109,6 +119,45 @@ def _start(
         raise EnvironmentFailure(f"{shown(cwd)} is no longer there") from error
     except OSError as error:
         raise EnvironmentFailure(f"git does not start in {shown(cwd)}: {error.strerror}") from error
+
+
+def _collect(child: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, bytes]:
+    """`communicate` without input. That one, given a timeout, waits for the end of a child in sleeps of up to
+    50 ms, which a git of 2 ms feels."""
+    deadline = time.monotonic() + timeout_s
+    poll = select.poll()
+    chunks: dict[int, list[bytes]] = {}
+    for pipe in (child.stdout, child.stderr):
+        if pipe is not None:
+            poll.register(pipe, select.POLLIN)
+            chunks[pipe.fileno()] = []
+    reading = set(chunks)
+    while reading:
+        left_s = deadline - time.monotonic()
+        ready = poll.poll(left_s * 1000) if left_s > 0 else []  # also while output comes without end
+        if not ready:
+            raise subprocess.TimeoutExpired(child.args, timeout_s)
+        for fd, _ in ready:
+            chunk = os.read(fd, _CHUNK_BYTES)
+            if chunk:
+                chunks[fd].append(chunk)
+            else:
+                poll.unregister(fd)
+                reading.discard(fd)
+    _await_end(child, deadline)
+    for pipe in (child.stdout, child.stderr):
+        if pipe is not None:
+            pipe.close()
+    stdout, stderr = (b"".join(parts) for parts in chunks.values())
+    return stdout, stderr
+
+
+def _await_end(child: subprocess.Popen[bytes], deadline: float) -> None:
+    """A child that has closed its outputs ends at once, or has a filter to wait for."""
+    if child.poll() is None and hasattr(os, "pidfd_open"):
+        with suppress(OSError), open(os.pidfd_open(child.pid), "rb", buffering=0) as ended:
+            select.select([ended], [], [], max(0.0, deadline - time.monotonic()))
+    child.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

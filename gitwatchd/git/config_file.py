@@ -38,7 +38,6 @@ class Config:
     entries: tuple[tuple[bytes, bytes | None], ...] = ()
     needs_git: str = ""
     """Why only the installed git can tell the values; empty when they are exact."""
-    has_includes: bool = False
 
 
 def parse_config(raw: bytes, name: bytes = b"the configuration") -> Config:
@@ -52,8 +51,7 @@ def parse_config(raw: bytes, name: bytes = b"the configuration") -> Config:
     while True:
         at = _SKIPPED.match(text, at).end()  # type: ignore[union-attr]
         if at >= end:
-            has_includes = any(key.startswith(b"include") for key, _ in entries)
-            return Config(tuple(entries), needs_git, has_includes)
+            return Config(tuple(entries), needs_git)
         if text[at] == 0x5B:
             header = _SECTION.match(text, at)
             if header is None or (not header[1] and header[2] is None):
@@ -155,13 +153,9 @@ def read_config_file(path: bytes, *, may_be_unreadable: bool) -> tuple[Config, F
                 raise ConfigDamaged(f"{os.fsdecode(path)} is no regular file", "git cannot read it either")
             raw = file.read()
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR) or (
-            error.errno == errno.EACCES and may_be_unreadable
-        ):
+        if error.errno in (errno.ENOENT, errno.ENOTDIR) or (error.errno == errno.EACCES and may_be_unreadable):
             return None
-        raise ConfigDamaged(
-            f"cannot read {os.fsdecode(path)}: {error.strerror}", "see its permissions"
-        ) from error
+        raise ConfigDamaged(f"cannot read {os.fsdecode(path)}: {error.strerror}", "see its permissions") from error
     return parse_config(raw, path), fingerprint_of(found)
 
 
@@ -170,9 +164,7 @@ class BadValue(ConfigDamaged):
 
     def __init__(self, key: bytes, value: bytes | None, wanted: str) -> None:
         shown = "no value" if value is None else f"'{os.fsdecode(value)}'"
-        super().__init__(
-            f"bad {wanted} config value {shown} for '{os.fsdecode(key)}'", "correct it with git config"
-        )
+        super().__init__(f"bad {wanted} config value {shown} for '{os.fsdecode(key)}'", "correct it with git config")
 
 
 _TRUE = frozenset((b"true", b"yes", b"on"))
@@ -201,13 +193,10 @@ def find_integer(value: bytes | None) -> int | None:
     found = _NUMBER.fullmatch(value)
     if found is None:
         return None
-    digits = found[2]
+    digits = found[2].lower()
     try:
-        if digits[:2].lower() == b"0x":
-            number = int(digits, 16)
-        else:
-            number = int(digits, 8 if digits.startswith(b"0") else 10)
+        number = int(digits, 16 if digits.startswith(b"0x") else 8 if digits.startswith(b"0") else 10)
     except ValueError:
-        return None
+        return None  # 08
     number *= _UNITS[found[3].lower()]
     return -number if found[1] == b"-" else number

@@ -41,7 +41,5 @@ _REMOVED = ("SSH_ASKPASS", "LANGUAGE", "PAGER")
 def child_environment(base: Mapping[str, str]) -> dict[str, str]:
     """`base` (normally `os.environ`) as a git child may have it. HOME, XDG_CONFIG_HOME and PATH stay as they
     are."""
-    kept = {
-        name: value for name, value in base.items() if not name.startswith("GIT_") and name not in _REMOVED
-    }
+    kept = {name: value for name, value in base.items() if not name.startswith("GIT_") and name not in _REMOVED}
     return kept | _SET

@@ -15,7 +15,9 @@ import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from gitwatchd.git.repository_config import RepositoryConfig
 from gitwatchd.git.wildmatch import literal_prefix_length, translate
+from gitwatchd.model.repository import Location
 
 Reader = Callable[[bytes], bytes | None]
 """Content of a file given its path relative to the worktree's top; None when there is none to read."""
@@ -51,6 +53,9 @@ def parse_patterns(raw: bytes) -> list[Pattern]:
             text = text[:-1]
         anchored = b"/" in text
         glob = text.removeprefix(b"/")
+        if glob.startswith(b"**/") and b"/" not in glob[3:]:
+            # The same by definition, and a last component alone is the cheaper question.
+            glob, anchored = glob[3:], False
         if glob:
             patterns.append(Pattern(glob, negated, directory_only, anchored))
     return patterns
@@ -65,13 +70,37 @@ def _without_trailing_spaces(line: bytes) -> bytes:
     return line[: len(stripped) + 1] if backslashes % 2 else stripped
 
 
+class _Globs:
+    """Globs as one expression. `match(text)` then `places[lastindex - 1]` is the strongest place that matches."""
+
+    __slots__ = ("match", "places")
+
+    def __init__(self, globs: list[tuple[bytes, int]]) -> None:
+        sources: list[bytes] = []
+        self.places: list[int] = []
+        # An alternation takes its first branch that fits: the strongest goes first.
+        for glob, place in reversed(globs):
+            source = translate(glob)
+            if source is not None:
+                sources.append(source + rb"\Z()")
+                self.places.append(place)
+        self.match = re.compile(b"|".join(sources) if sources else rb"(?!)", re.DOTALL).match
+
+    def strongest(self, text: bytes) -> int:
+        found = self.match(text)
+        return -1 if found is None or found.lastindex is None else self.places[found.lastindex - 1]
+
+
 class _Table:
     """The patterns of one file for one kind of path, arranged so that a question costs few look-ups.
 
     The higher its place in the file, the stronger a pattern; every look-up yields the strongest place it knows.
     """
 
-    __slots__ = ("_extensions", "_names", "_name_globs", "_negated", "_path_globs", "_paths", "_suffixes")
+    __slots__ = (
+        "_any_suffix", "_extensions", "_name_globs", "_names", "_negated", "_path_globs", "_path_starts", "_paths",
+        "_suffixes",
+    )  # fmt: skip
 
     def __init__(self, patterns: list[tuple[int, Pattern]], negated: list[bool]) -> None:
         self._negated = negated
@@ -95,8 +124,11 @@ class _Table:
             else:
                 name_globs.append((glob, place))
         self._suffixes.reverse()
-        self._name_globs = _alternatives(name_globs)
-        self._path_globs = _alternatives(path_globs)
+        self._any_suffix = tuple([suffix for suffix, _ in self._suffixes])
+        self._name_globs = _Globs(name_globs) if name_globs else None
+        self._path_globs = _Globs(path_globs) if path_globs else None
+        # One empty start (a glob that begins with a wildcard) lets every path through.
+        self._path_starts = tuple({glob[: literal_prefix_length(glob)] for glob, _ in path_globs})
 
     def verdict(self, name: bytes, path: bytes) -> bool | None:
         """True ignored, False brought back, None no pattern matches. `path` is relative to the file's directory."""
@@ -106,7 +138,7 @@ class _Table:
             dot = name.rfind(b".")
             if dot >= 0 and (place := self._extensions.get(name[dot:], -1)) > best:
                 best = place
-        if self._suffixes:
+        if self._any_suffix and name.endswith(self._any_suffix):
             for suffix, place in self._suffixes:
                 if place <= best:
                     break
@@ -115,33 +147,15 @@ class _Table:
                     break
         if self._paths and (place := self._paths.get(path, -1)) > best:
             best = place
-        if self._name_globs is not None and (place := self._name_globs(name)) > best:
+        if self._name_globs is not None and (place := self._name_globs.strongest(name)) > best:
             best = place
-        if self._path_globs is not None and (place := self._path_globs(path)) > best:
+        if (
+            self._path_globs is not None
+            and path.startswith(self._path_starts)
+            and (place := self._path_globs.strongest(path)) > best
+        ):
             best = place
         return None if best < 0 else not self._negated[best]
-
-
-def _alternatives(globs: list[tuple[bytes, int]]) -> Callable[[bytes], int] | None:
-    """A function from text to the strongest place that matches, or -1; None when there is nothing to match."""
-    sources: list[bytes] = []
-    places: list[int] = []
-    for glob, place in reversed(
-        globs
-    ):  # an alternation takes its first branch that fits: the strongest goes first
-        source = translate(glob)
-        if source is not None:
-            sources.append(source + rb"\Z()")
-            places.append(place)
-    if not sources:
-        return None
-    match = re.compile(b"|".join(sources), re.DOTALL).match
-
-    def strongest(text: bytes) -> int:
-        found = match(text)
-        return -1 if found is None or found.lastindex is None else places[found.lastindex - 1]
-
-    return strongest
 
 
 class _RuleFile:
@@ -164,12 +178,7 @@ def _depends_on_version(pattern: Pattern) -> bool:
     """`foo**/bar`: until 2.52 git cut the literal `foo` off first, and `**/` then stood at a beginning."""
     prefix = literal_prefix_length(pattern.glob)
     rest = pattern.glob[prefix:]
-    if (
-        not pattern.anchored
-        or not prefix
-        or pattern.glob[prefix - 1 : prefix] == b"/"
-        or not rest.startswith(b"**")
-    ):
+    if not pattern.anchored or not prefix or pattern.glob[prefix - 1 : prefix] == b"/" or not rest.startswith(b"**"):
         return False
     return rest.lstrip(b"*")[:1] in (b"", b"/") or rest.lstrip(b"*").startswith(b"\\/")
 
@@ -182,9 +191,7 @@ class IgnoreRules:
     info/exclude, then core.excludesFile. `ignore_case` is core.ignoreCase, which these rules do not follow.
     """
 
-    def __init__(
-        self, read: Reader, shared: Iterable[bytes | None] = (), *, ignore_case: bool = False
-    ) -> None:
+    def __init__(self, read: Reader, shared: Iterable[bytes | None] = (), *, ignore_case: bool = False) -> None:
         self._read = read
         self._ignore_case = ignore_case
         self._inexact_directories: set[bytes] = set()
@@ -261,6 +268,23 @@ class IgnoreRules:
         return (_RuleFile(patterns, directory), *inherited)
 
 
+def read_rules(location: Location, config: RepositoryConfig, read: Reader | None = None) -> IgnoreRules:
+    """The rules of a worktree as its configuration has them; `.gitignore` files come through `read`, by default from
+    the worktree. To be made anew when `exclude_files` or the configuration change."""
+    return IgnoreRules(
+        read or worktree_reader(location.path),
+        [read_shared(path) for path in exclude_files(location, config)],
+        ignore_case=config.get_bool(b"core.ignorecase", default=False),
+    )
+
+
+def exclude_files(location: Location, config: RepositoryConfig) -> tuple[bytes, ...]:
+    """The files whose patterns hold for the whole worktree, whether they exist or not, the strongest first."""
+    info = location.common_dir + b"/info/exclude"
+    user = config.excludes_file
+    return (info,) if user is None else (info, user)
+
+
 def worktree_reader(top: bytes) -> Reader:
     """A reader of the `.gitignore` files below `top` as git reads them: no links, regular files only.
 
@@ -291,10 +315,13 @@ def read_shared(path: bytes | None) -> bytes | None:
 
 
 def _read_regular(fd: int) -> bytes | None:
-    with open(fd, "rb", buffering=0) as file:
+    try:
+        # Asked before `open`, which refuses a directory of that name with an error.
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
-        try:
+        with open(fd, "rb", buffering=0, closefd=False) as file:
             return file.read()
-        except OSError:
-            return None
+    except OSError:
+        return None
+    finally:
+        os.close(fd)

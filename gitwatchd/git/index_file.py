@@ -154,9 +154,7 @@ class Index:
 
     def conflicts(self) -> list[bytes]:
         """Names that have stages, in order."""
-        return list(
-            dict.fromkeys(self.names[row] for row in self.flagged_rows() if self.flag_bytes[row] & STAGE_BITS)
-        )
+        return list(dict.fromkeys(self.names[row] for row in self.flagged_rows() if self.flag_bytes[row] & STAGE_BITS))
 
     def tallies(self) -> tuple[int, int, int]:
         """Number of entries, of those with skip-worktree, of those with assume-unchanged."""
@@ -220,9 +218,7 @@ def read_index_bytes(path: bytes, oid_bytes: int) -> tuple[bytes, int]:
                 if not stat.S_ISREG(before.st_mode):
                     raise IndexDamaged(f"{_shown(path)}: the index is not a file")
                 if before.st_size > MAX_INDEX_BYTES:
-                    raise IndexDamaged(
-                        f"{_shown(path)}: the index is larger than {MAX_INDEX_BYTES >> 20} MiB"
-                    )
+                    raise IndexDamaged(f"{_shown(path)}: the index is larger than {MAX_INDEX_BYTES >> 20} MiB")
                 raw = file.read(before.st_size + 1)
                 after = os.fstat(file.fileno())
         except FileNotFoundError:

@@ -88,9 +88,7 @@ def find_worktree(path: bytes) -> Location:
             return location
         dot_git = os.path.join(directory, b".git")
         if os.path.isfile(dot_git):
-            raise NotARepository(
-                f"{os.fsdecode(dot_git)}: does not lead to a repository", "remove or repair that file"
-            )
+            raise NotARepository(f"{os.fsdecode(dot_git)}: does not lead to a repository", "remove or repair that file")
         if is_git_dir(directory):
             raise NotARepository(f"{shown}: inside a git directory, not in a work tree")
         parent = os.path.dirname(directory)
@@ -229,7 +227,5 @@ def _read_format_file(path: bytes) -> RepositoryFormat:
         worktree=last.get(b"core.worktree"),
         worktree_config=find_boolean(last.get(b"extensions.worktreeconfig", b"false")) or False,
         object_format=(last.get(b"extensions.objectformat") or b"sha1").decode("ascii", "replace"),
-        ref_storage=(last.get(b"extensions.refstorage") or b"files")
-        .decode("ascii", "replace")
-        .partition(":")[0],
+        ref_storage=(last.get(b"extensions.refstorage") or b"files").decode("ascii", "replace").partition(":")[0],
     )

@@ -106,9 +106,7 @@ class Refs:
         """The shortest name that git does not take for another ref, as the status header shows upstreams."""
         for i in range(len(_SHORT_FORMS) - 1, 0, -1):
             before, _, after = _SHORT_FORMS[i].partition(b"%s")
-            if not (
-                name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
-            ):
+            if not (name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)):
                 continue
             short = name[len(before) : len(name) - len(after)]
             if not any(self._exists(form % short) for form in _SHORT_FORMS[:i]):
@@ -243,7 +241,7 @@ def _target(value: bytes) -> bytes | None:
 
 
 def _oid(value: bytes) -> bytes | None:
-    oid = value.rstrip()
+    oid = next(iter(value.split(None, 1)), b"")  # git takes a loose ref up to the first blank
     return oid if len(oid) in (40, 64) and _HEX.issuperset(oid) else None
 
 

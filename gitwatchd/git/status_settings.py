@@ -6,10 +6,12 @@ Invariant: a value for which git would end raises BadValue; a value that git ove
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from enum import Enum
 
-from gitwatchd.git.config_file import BadValue, find_boolean
+from gitwatchd.git.config_file import BadValue, find_boolean, find_integer
+from gitwatchd.git.config_walk import Entry
 from gitwatchd.git.repository_config import RepositoryConfig
 
 
@@ -38,6 +40,7 @@ class StatusSettings:
     symlinks: bool
     ignore_case: bool
     precompose_unicode: bool
+    """Only ever true on macOS: elsewhere git has no code for it, and repositories copied from a Mac have it set."""
     check_stat_minimal: bool
     trust_ctime: bool
     ignore_stat: bool
@@ -48,7 +51,7 @@ class StatusSettings:
     """core.safecrlf in lower case. It changes what git says, never what it finds."""
     untracked_files: UntrackedFiles
     renames: Renames
-    """status.renames, else diff.renames, else RENAMES."""
+    """status.renames, else the first diff.renames, else RENAMES."""
     rename_limit: int | None
     relative_paths: bool
     quote_path: bool
@@ -89,7 +92,7 @@ def status_settings(config: RepositoryConfig) -> StatusSettings:
         file_mode=config.get_bool(b"core.filemode", default=True),
         symlinks=config.get_bool(b"core.symlinks", default=True),
         ignore_case=config.get_bool(b"core.ignorecase", default=False),
-        precompose_unicode=config.get_bool(b"core.precomposeunicode", default=False),
+        precompose_unicode=sys.platform == "darwin" and config.get_bool(b"core.precomposeunicode", default=False),
         check_stat_minimal=_check_stat_minimal(config),
         trust_ctime=config.get_bool(b"core.trustctime", default=True),
         ignore_stat=config.get_bool(b"core.ignorestat", default=False),
@@ -152,7 +155,7 @@ def _untracked_files(config: RepositoryConfig) -> UntrackedFiles:
 
 
 def _renames(config: RepositoryConfig) -> Renames:
-    entry = config.find(b"status.renames") or config.find(b"diff.renames")
+    entry = _status_or_first_diff(config, b"renames")
     if entry is None or entry.value is None:
         return Renames.RENAMES
     if entry.value.lower() in (b"copies", b"copy"):
@@ -164,10 +167,23 @@ def _renames(config: RepositoryConfig) -> Renames:
 
 
 def _rename_limit(config: RepositoryConfig) -> int | None:
-    for key in (b"status.renamelimit", b"diff.renamelimit"):
-        if config.find(key) is not None:
-            return config.get_int(key, 0)
-    return None
+    entry = _status_or_first_diff(config, b"renamelimit")
+    if entry is None:
+        return None
+    value = find_integer(entry.value)
+    if value is None:
+        raise BadValue(entry.key, entry.value, "numeric")
+    return value
+
+
+def _status_or_first_diff(config: RepositoryConfig, name: bytes) -> Entry | None:
+    """The last of status.*, else the FIRST of diff.*: `git status` takes diff.* only while it has none, so a value in
+    ~/.gitconfig wins over the repository's own."""
+    own = config.find(b"status." + name)
+    if own is not None:
+        return own
+    others = config.find_all(b"diff." + name)
+    return others[0] if others else None
 
 
 def _submodule_ignore(config: RepositoryConfig) -> dict[bytes, bytes]:

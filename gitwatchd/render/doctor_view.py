@@ -54,9 +54,7 @@ def render_doctor(facts: Mapping[str, Any], *, width: int | None, colour: bool, 
     if wrong:
         lines += [
             "",
-            *_mark(
-                f"{wrong} audited answers were wrong: this is a bug; the log says how to reproduce it", colour
-            ),
+            *_mark(f"{wrong} audited answers were wrong: this is a bug; the log says how to reproduce it", colour),
         ]
     for problem in facts.get("problems") or ():
         lines += ["", *_mark(f"problem: {shown(problem['what'])}", colour)]
@@ -104,7 +102,7 @@ def _pairs(values: Mapping[str, Any], now: float) -> list[str]:
     column = max(map(width_of, names.values()))
     return [
         f"  {names[key]}{' ' * (column - width_of(names[key]))}  "
-        + (f"{age_shown(now - value)} ago" if key == "started_at" and value else _value(value))
+        + (_ago(now - value) if key == "started_at" and value else _value(value))
         for key, value in values.items()
     ]
 
@@ -120,8 +118,13 @@ def _value(value: object) -> str:
 
 
 def _when(error: Mapping[str, Any], now: float) -> str:
-    return f"{age_shown(now - error['at'])} ago  " if error.get("at") else ""
+    return f"{_ago(now - error['at'])}  " if error.get("at") else ""
 
 
 def _where(error: Mapping[str, Any]) -> str:
     return f"{shown(error['path'])}: " if error.get("path") else ""
+
+
+def _ago(seconds: float) -> str:
+    age = age_shown(seconds)
+    return age if age == "now" else f"{age} ago"

@@ -46,9 +46,7 @@ def render_status(
     )
 
 
-def status_notes(
-    standings: Iterable[tuple[bytes, Standing]], *, base: bytes | None, home: bytes | None
-) -> list[str]:
+def status_notes(standings: Iterable[tuple[bytes, Standing]], *, base: bytes | None, home: bytes | None) -> list[str]:
     """One warning for each distinct state, reason and hint, naming the first: 500 alike are one line."""
     groups: dict[tuple[State, str, str], list[bytes]] = {}
     for path, standing in standings:

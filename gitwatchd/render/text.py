@@ -45,10 +45,7 @@ def width_of(text: str) -> int:
 
 @lru_cache(maxsize=4096)
 def _character_width(character: str) -> int:
-    if (
-        category(character) in _ZERO_WIDTH_CATEGORIES
-        or _JAMO_JOINING[0] <= ord(character) <= _JAMO_JOINING[1]
-    ):
+    if category(character) in _ZERO_WIDTH_CATEGORIES or _JAMO_JOINING[0] <= ord(character) <= _JAMO_JOINING[1]:
         return 0
     return 2 if east_asian_width(character) in "WF" else 1
 

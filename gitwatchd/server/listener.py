@@ -110,9 +110,7 @@ def _remove_dead_socket(path: bytes) -> None:
                 os.unlink(path)
             return
     # Our lock is held and yet somebody listens: a daemon with another lock, or one that systemd listens for.
-    raise EnvironmentFailure(
-        f"something already listens on {shown}", "stop it, or name another with --state-dir"
-    )
+    raise EnvironmentFailure(f"something already listens on {shown}", "stop it, or name another with --state-dir")
 
 
 def adopt_socket(environ: MutableMapping[str, str], pid: int) -> socket.socket | None:
@@ -132,9 +130,7 @@ def adopt_socket(environ: MutableMapping[str, str], pid: int) -> socket.socket |
     try:
         sock = socket.socket(fileno=_FIRST_ADOPTED_FD)
     except OSError as why:
-        raise EnvironmentFailure(
-            f"the socket that systemd handed over is unusable: {why.strerror}", hint
-        ) from None
+        raise EnvironmentFailure(f"the socket that systemd handed over is unusable: {why.strerror}", hint) from None
     os.set_inheritable(sock.fileno(), False)
     if (
         sock.family != socket.AF_UNIX
@@ -142,9 +138,7 @@ def adopt_socket(environ: MutableMapping[str, str], pid: int) -> socket.socket |
         or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     ):
         sock.close()
-        raise EnvironmentFailure(
-            "systemd handed over something that is no listening Unix stream socket", hint
-        )
+        raise EnvironmentFailure("systemd handed over something that is no listening Unix stream socket", hint)
     return sock
 
 

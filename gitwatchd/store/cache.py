@@ -46,9 +46,7 @@ _COLUMN_TYPES: dict[str, type] = {
     "verified_at": float, "asked_at": float, "fingerprint": bytes,
 }  # fmt: skip
 _MAY_BE_NULL = frozenset({"entries", "fingerprint"})
-_LOCAL_FILE_SYSTEMS = frozenset(
-    b"ext2 ext3 ext4 xfs btrfs f2fs zfs bcachefs jfs reiserfs tmpfs ramfs overlay".split()
-)
+_LOCAL_FILE_SYSTEMS = frozenset(b"ext2 ext3 ext4 xfs btrfs f2fs zfs bcachefs jfs reiserfs tmpfs ramfs overlay".split())
 
 Row = tuple[object, ...]
 """The values of `COLUMNS`, as SQLite takes them."""

@@ -83,9 +83,7 @@ class Intent:
         """In order of their paths."""
         return [self._current(root) for _, root in sorted(self._roots.items())]
 
-    def add_root(
-        self, path: bytes, kind: RootKind, *, permanent: bool, include_ignored: bool, asked_at: float
-    ) -> Root:
+    def add_root(self, path: bytes, kind: RootKind, *, permanent: bool, include_ignored: bool, asked_at: float) -> Root:
         """A root that is permanent stays so when merely asked for again, and so does `include_ignored`."""
         known = self._roots.get(path)
         if known is not None and known.permanent and not permanent:
@@ -155,9 +153,7 @@ class Intent:
             if value is None:
                 connection.execute("DELETE FROM setting WHERE name = ?", (name,))
             else:
-                connection.execute(
-                    "INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, value)
-                )
+                connection.execute("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, value))
         if value is None:
             self._settings.pop(name, None)
         else:
@@ -181,8 +177,7 @@ class Intent:
     def _store_root(self, root: Root) -> None:
         with self._writing() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO root (path, kind, permanent, include_ignored, asked_at)"
-                " VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO root (path, kind, permanent, include_ignored, asked_at) VALUES (?, ?, ?, ?, ?)",
                 (root.path, root.kind.value, root.permanent, root.include_ignored, root.asked_at),
             )
         self._roots[root.path] = root
@@ -291,9 +286,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
     if version >= SCHEMA:
         return
     with _transaction(connection):
-        version = connection.execute("PRAGMA user_version").fetchone()[
-            0
-        ]  # again: another process may have been first
+        version = connection.execute("PRAGMA user_version").fetchone()[0]  # again: another process may have been first
         for statements in _MIGRATIONS[version:]:
             for statement in statements:
                 connection.execute(statement)

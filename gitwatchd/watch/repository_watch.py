@@ -29,6 +29,8 @@ class RepositoryWatch:
         self.location = location
         self.table = table
         self.changes = Changes()
+        self.attributes: set[bytes] = set()
+        """Directories in which a `.gitattributes` was seen, relative; for the incremental level."""
 
     def take(self) -> Changes:
         changes, self.changes = self.changes, Changes()
@@ -89,6 +91,6 @@ class RepositoryWatch:
             and (role in _TREE_ROLES or role in (Role.GIT_DIR, Role.COMMON_DIR, Role.WORKTREES))
         ):
             changes.new_directories.add(GIT_DIRECTORIES)
-        if aspect & (Aspect.INDEX | Aspect.SUBMODULE) and not name.endswith(b".lock"):
+        if aspect & Aspect.SUBMODULE:
             changes.new_directories.add(TRACKED)
         changes.aspects |= aspect

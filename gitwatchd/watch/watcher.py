@@ -176,6 +176,11 @@ class Watcher:
             "discovery_watches": len(self._common),
         }
 
+    def attributes_of(self, path: RepoPath) -> set[bytes]:
+        """Directories of that worktree (relative) in which a `.gitattributes` was seen."""
+        watch = self._watches.get(path)
+        return set() if watch is None else set(watch.attributes)
+
     def watches_of(self, path: RepoPath) -> int:
         watch = self._watches.get(path)
         return 0 if watch is None else watch.table.count(watch)

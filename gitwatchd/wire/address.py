@@ -50,9 +50,7 @@ def places(environ: Mapping[str, str], uid: int, state_dir: bytes | None = None)
     Raises EnvironmentFailure when there is no home directory.
     """
     run_dir, state, cache = (
-        _standard_directories(environ, uid)
-        if state_dir is None
-        else _directories_below(os.path.abspath(state_dir))
+        _standard_directories(environ, uid) if state_dir is None else _directories_below(os.path.abspath(state_dir))
     )
     socket = run_dir + b"/gitwatchd.sock"
     if len(socket) > MAX_SOCKET_PATH_BYTES:

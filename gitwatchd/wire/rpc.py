@@ -137,7 +137,7 @@ class Decoder:
         self._unpacker = msgpack.Unpacker(
             # Frames are counted below; this only has to have room for one and what was read along with it.
             max_buffer_size=2 * max_frame_bytes + (1 << 20),
-            # What it starts with and grows from; by default 1 MB, which each idle connection would come to fill.
+            # What it starts with; by default 1 MB, which each idle connection would come to fill.
             read_size=_BUFFER_BYTES,
             max_array_len=min(max_frame_bytes, _MAX_ELEMENTS),
             max_map_len=min(max_frame_bytes, _MAX_ELEMENTS),

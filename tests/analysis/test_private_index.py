@@ -43,9 +43,7 @@ def status_on_copy(git: Git, snapshot: IndexSnapshot, cache: bytes) -> bytes:
     """The judge's command on the private copy; the copy must exist."""
     with private_copy(snapshot, cache) as copy:
         assert copy is not None
-        answer = run_git(
-            STATUS, cwd=os.fsencode(git.path), timeout_s=20, index_file=copy.path, refresh_index=True
-        )
+        answer = run_git(STATUS, cwd=os.fsencode(git.path), timeout_s=20, index_file=copy.path, refresh_index=True)
         assert copy.intact()
     assert answer.returncode == 0
     return answer.stdout

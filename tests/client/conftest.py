@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 import pytest
 
-FAKE = Path(__file__).with_name("fake_daemon.py")
+FAKE = Path(__file__).with_name("fake_gitwatchd.py")
 
 Completed = subprocess.CompletedProcess[bytes]
 

@@ -43,9 +43,15 @@ def test_why_it_does_not_start_is_told_in_one_line(daemon: FakeDaemon, gitwatch:
     assert done.stderr.splitlines()[0] == b"gitwatch: gitwatchd did not start: the disk is on fire"
 
 
-def test_a_lock_that_an_ending_daemon_still_holds_is_waited_for(
-    daemon: FakeDaemon, gitwatch: Gitwatch
-) -> None:
+def test_a_daemon_that_ends_without_a_word_left_it_in_its_log(daemon: FakeDaemon, gitwatch: Gitwatch) -> None:
+    (daemon.directory / "mute").touch()
+    done = gitwatch("status")
+    assert done.returncode == 4
+    assert done.stderr.decode().splitlines()[0] == "gitwatch: gitwatchd did not start: it ended with status 7"
+    assert f"{daemon.directory}/gitwatchd.log says why" in done.stderr.decode()
+
+
+def test_a_lock_that_an_ending_daemon_still_holds_is_waited_for(daemon: FakeDaemon, gitwatch: Gitwatch) -> None:
     daemon.answers["render"] = {"result": VIEW}
     daemon.write_answers()
     where = places(os.environ, os.getuid(), os.fsencode(daemon.directory))
@@ -83,9 +89,7 @@ def test_a_unit_counts_only_where_a_user_manager_answers(tmp_path: Path) -> None
     assert find_unit(environ) == "gitwatchd.socket"
 
 
-def test_with_a_unit_systemd_is_asked_and_its_failure_is_no_end(
-    daemon: FakeDaemon, tmp_path: Path, home: Path
-) -> None:
+def test_with_a_unit_systemd_is_asked_and_its_failure_is_no_end(daemon: FakeDaemon, tmp_path: Path, home: Path) -> None:
     """A systemctl on PATH that writes down what it was asked, and cannot do it."""
     runtime = Path(os.environ["XDG_RUNTIME_DIR"])
     (runtime / "systemd").mkdir()
@@ -101,8 +105,6 @@ def test_with_a_unit_systemd_is_asked_and_its_failure_is_no_end(
         "autostart.DAEMON = (sys.executable, '-c', 'import sys; sys.exit(\"no\")'); sys.exit(main())"
     )
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        [sys.executable, "-c", script, "status"], env=environment, capture_output=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", script, "status"], env=environment, capture_output=True, check=False)
     assert done.returncode == 4 and b"did not start: no" in done.stderr
     assert asked.read_text() == "--user --quiet start gitwatchd.socket\n"

@@ -10,9 +10,7 @@ from gitwatchd.errors import UserError
 
 
 def test_options_and_paths_mix_and_double_dash_ends_options() -> None:
-    invocation = parse(
-        ["--state-dir", "/s", "status", "a", "--jobs=3", "--strict", "--timeout", "1.5", "--", "--json"]
-    )
+    invocation = parse(["--state-dir", "/s", "status", "a", "--jobs=3", "--strict", "--timeout", "1.5", "--", "--json"])
     assert invocation.command == "status"
     assert invocation.operands == ["a", "--json"]
     assert (invocation.jobs, invocation.timeout_s, invocation.state_dir) == (3, 1.5, b"/s")

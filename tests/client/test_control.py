@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +27,17 @@ def test_start_status_restart_stop(daemon: FakeDaemon, gitwatch: Gitwatch) -> No
     assert gitwatch("daemon", "status").returncode == 4
 
 
+def test_a_stopped_daemon_is_replaced(daemon: FakeDaemon, gitwatch: Gitwatch) -> None:
+    daemon.start()
+    (hung,) = daemon.pids()
+    os.kill(hung, signal.SIGSTOP)
+    assert gitwatch("daemon", "restart").returncode == 0
+    _, ended = os.waitpid(hung, 0)
+    assert os.WTERMSIG(ended) == signal.SIGTERM
+    assert daemon.pids()[0] == hung and len(daemon.pids()) == 2
+    assert gitwatch("daemon", "stop").stdout == b"stopped\n"
+
+
 def test_logs(daemon: FakeDaemon, gitwatch: Gitwatch) -> None:
     done = gitwatch("daemon", "logs")
     assert done.returncode == 1 and b"no log at" in done.stderr
@@ -41,9 +54,7 @@ def test_version_and_help_need_no_daemon(daemon: FakeDaemon, gitwatch: Gitwatch)
     assert daemon.pids() == []
 
 
-@pytest.mark.parametrize(
-    "command", ["status", "roots", "refresh", "verify", "trust", "doctor", "daemon", "help"]
-)
+@pytest.mark.parametrize("command", ["status", "roots", "refresh", "verify", "trust", "doctor", "daemon", "help"])
 def test_every_command_has_help(command: str) -> None:
     from gitwatch.help import _TEXTS
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -86,9 +87,7 @@ def test_direct_without_z_is_what_git_prints_in_the_callers_directory(
     assert outside.stdout == top
 
 
-def test_git_fails_in_a_bare_repository(
-    gitwatch: Gitwatch, git: Callable[..., object], tmp_path: Path
-) -> None:
+def test_git_fails_in_a_bare_repository(gitwatch: Gitwatch, git: Callable[..., object], tmp_path: Path) -> None:
     git(tmp_path)("init", "-q", "--bare", "bare.git")  # type: ignore[operator]
     done = gitwatch("status", "--direct", "--porcelain=v2", "bare.git")
     assert (done.returncode, done.stdout) == (1, b"")
@@ -96,9 +95,7 @@ def test_git_fails_in_a_bare_repository(
 
 
 def test_a_failure_of_git_is_passed_on(daemon: FakeDaemon, gitwatch: Gitwatch) -> None:
-    daemon.answers["entries"] = {
-        "result": {**CANNED, "exit": 128, "stdout": b"", "stderr": b"fatal: bare\x1b\n"}
-    }
+    daemon.answers["entries"] = {"result": {**CANNED, "exit": 128, "stdout": b"", "stderr": b"fatal: bare\x1b\n"}}
     daemon.start()
     done = gitwatch("status", "--porcelain=v2")
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"fatal: bare\\x1b\n")
@@ -154,14 +151,26 @@ def test_a_stopped_daemon_falls_back_to_git(
     daemon.start()
     repository({"a": b"1\n"})
     os.kill(daemon.pids()[0], signal.SIGSTOP)
-    done = gitwatch("status", "--porcelain=v2", "-z", cwd=tmp_path / "repo")
+    done = gitwatch("status", "--porcelain=v2", "-z", "--timeout", "2", cwd=tmp_path / "repo")
     assert (done.returncode, done.stdout) == (0, judge(tmp_path / "repo"))
     assert b"asking git itself" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "name", ["GIT_EDITOR", "GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_AUTHOR_NAME", "PATH", "LANG"]
-)
+def test_a_reader_that_leaves_ends_git_quietly_too(repository: Callable[..., object], tmp_path: Path) -> None:
+    repository({"a": b"1\n"})
+    place = tmp_path / "repo"
+    for number in range(3000):  # more than a pipe holds
+        (place / f"{number:040}").touch()
+    command = [sys.executable, "-m", "gitwatch", "status", "--direct", "--porcelain=v2"]
+    with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == -signal.SIGPIPE
+
+
+@pytest.mark.parametrize("name", ["GIT_EDITOR", "GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_AUTHOR_NAME", "PATH", "LANG"])
 def test_harmless_variables(name: str) -> None:
     assert changed_answer({name: "x"}) is None
 

@@ -22,11 +22,9 @@ def test_roots(daemon: FakeDaemon, gitwatch: Gitwatch, tmp_path: Path) -> None:
     assert daemon.calls("roots.add") == [[place, {"include_ignored": True}]]
     assert daemon.calls("roots.remove") == [[place]]
     assert gitwatch("roots", "list").stdout.decode().splitlines() == [
-        "ROOT      REPOSITORIES  KEPT",
-        "/src      12            for ever",
-        "/\\xff\\n   3             for 14 days after it was last asked for (3 days ago)".replace(
-            "\\n  ", "\\n  "
-        ),
+        "ROOT     REPOSITORIES  KEPT",
+        "/src     12            for ever",
+        "/\\xff\\n  3             for 14 days after it was last asked for (3 days ago)",
     ]
 
 

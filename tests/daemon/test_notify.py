@@ -42,9 +42,7 @@ def test_children_do_not_inherit_the_address() -> None:
     assert environ == {"HOME": "/h"}
 
 
-@pytest.mark.parametrize(
-    "value", [None, "", "relative", "vsock:2:1", "/does/not/exist", "/" + "x" * 200, "/a\0b"]
-)
+@pytest.mark.parametrize("value", [None, "", "relative", "vsock:2:1", "/does/not/exist", "/" + "x" * 200, "/a\0b"])
 def test_nobody_there_is_no_fault(value: str | None) -> None:
     notifier = ServiceNotifier({} if value is None else {"NOTIFY_SOCKET": value})
     notifier.ready()

@@ -112,14 +112,26 @@ def test_the_deadline_ends_git_and_its_children(
     wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
+def test_output_without_end_meets_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_git(tmp_path / "bin", "exec yes >&2", monkeypatch)
+    with pytest.raises(GitTimedOut):
+        run_git(["status"], cwd=b"/", timeout_s=0.1)
+
+
+def test_output_closed_long_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_git(tmp_path / "bin", "echo out; exec >&- 2>&-; sleep 0.2; exit 3", monkeypatch)
+    answer = run_git(["status"], cwd=b"/", timeout_s=10)
+    assert (answer.returncode, answer.stdout) == (3, b"out\n")
+    with pytest.raises(GitTimedOut):
+        run_git(["status"], cwd=b"/", timeout_s=0.1)
+
+
 def test_running_children_can_be_ended_from_another_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
     fake_git(tmp_path / "bin", f"echo $$ > {tmp_path}/pid; exec sleep 600", monkeypatch)
     codes: list[int] = []
-    thread = threading.Thread(
-        target=lambda: codes.append(run_git(["status"], cwd=b"/", timeout_s=100).returncode)
-    )
+    thread = threading.Thread(target=lambda: codes.append(run_git(["status"], cwd=b"/", timeout_s=100).returncode))
     thread.start()
     wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     end_running_children()

@@ -18,14 +18,17 @@ from gitwatchd.git.config_file import (
 )
 
 SECTIONS = [
-    b"[core]", b"[Core]", b'[remote "Or.igin"]', b'[remote "a\\"b\\\\c"]', b'[a  "x y"]', b"[a.B]", b"[a.B.c]", b'[a "]"]',
+    b"[core]", b"[Core]", b'[remote "Or.igin"]', b'[remote "a\\"b\\\\c"]', b'[a  "x y"]', b"[a.B]",
+    b"[a.B.c]", b'[a "]"]',
     b'[A-1 ""]', b'[filter\t"\xff"]', b'[a "b#;c"]',
 ]  # fmt: skip
 DAMAGED_SECTIONS = [b"[a b]", b"[a", b'[a "b]', b'[a "b" ]', b"[a_b]", b'[a"b"]', b"[a ]", b'[a "x\\']
 NAMES = [b"name", b"Name", b"a-b", b"x1", b"url"]
 VALUES = [
-    b"", b"true", b"a b", b"a  b", b' "a b" ', b'"a # b"', b"a # b", b"a;b", b"a\\nb", b"a\\tb", b"a\\\\b", b'a\\"b',
-    b"a \\\n  b", b'"a\\\n b"', b"\\\n", b"a = b", b"[x]", b"\xff\xe9", b'""', b' "" x', b'x "" ', b"x \t", b'"x" y',
+    b"", b"true", b"a b", b"a  b", b' "a b" ', b'"a # b"', b"a # b", b"a;b", b"a\\nb", b"a\\tb",
+    b"a\\\\b", b'a\\"b',
+    b"a \\\n  b", b'"a\\\n b"', b"\\\n", b"a = b", b"[x]", b"\xff\xe9", b'""', b' "" x', b'x "" ',
+    b"x \t", b'"x" y',
     b'"tab\there"', b"x\r", b"~/x", b"a\\b", b"  lead",
 ]  # fmt: skip
 DAMAGED_VALUES = [b'"open', b"a\\qb", b'a "b\n"', b"\\"]
@@ -39,9 +42,7 @@ def config_text(rng: random.Random, damage: float) -> bytes:
         roll = rng.random()
         if roll < damage:
             lines.append(
-                rng.choice(
-                    [rng.choice(DAMAGED_SECTIONS), b"k = " + rng.choice(DAMAGED_VALUES), b"1x = y", b"x y"]
-                )
+                rng.choice([rng.choice(DAMAGED_SECTIONS), b"k = " + rng.choice(DAMAGED_VALUES), b"1x = y", b"x y"])
             )
         elif roll < 0.2:
             lines.append(rng.choice(SECTIONS) + rng.choice([b"", b" ", b" # c", b"inline = yes"]))
@@ -76,9 +77,7 @@ def entries_here(raw: bytes) -> list[tuple[bytes, bytes | None]] | None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_generated_files_agree_with_git(
-    git: Callable[..., Callable[..., bytes]], tmp_path: Path, seed: int
-) -> None:
+def test_generated_files_agree_with_git(git: Callable[..., Callable[..., bytes]], tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     run = git(tmp_path)
     refused = 0
@@ -93,9 +92,7 @@ def test_generated_files_agree_with_git(
 @pytest.mark.parametrize(
     "raw", [b"", b"\n", b"[]\nx = 1\n", b"[.a]\nx\n", b"x = 1\n", b"[a]x=1 ; c\n", b"[a]\nx=1\\", b"[a]\r"]
 )
-def test_odd_files_agree_with_git(
-    git: Callable[..., Callable[..., bytes]], tmp_path: Path, raw: bytes
-) -> None:
+def test_odd_files_agree_with_git(git: Callable[..., Callable[..., bytes]], tmp_path: Path, raw: bytes) -> None:
     assert entries_here(raw) == git_entries(git(tmp_path), raw)
 
 
@@ -112,8 +109,10 @@ def test_what_depends_on_the_version_of_git_is_said() -> None:
 
 
 NUMBERS = [
-    b"", b"true", b"YES", b"on", b"off", b"no", b"False", b"0", b"1", b"-1", b"2", b"0x10", b"010", b"08", b"1k", b"1K",
-    b"2g", b"1m", b"3G", b"k", b"0x", b" 1", b"1 ", b"+1", b"t", b"yes ", b"2147483648", b"-2g", b"--1", b"1kb", b"1_0",
+    b"", b"true", b"YES", b"on", b"off", b"no", b"False", b"0", b"1", b"-1", b"2", b"0x10", b"010",
+    b"08", b"1k", b"1K",
+    b"2g", b"1m", b"3G", b"k", b"0x", b" 1", b"1 ", b"+1", b"t", b"yes ", b"2147483648", b"-2g", b"--1",
+    b"1kb", b"1_0",
 ]  # fmt: skip
 
 

@@ -9,31 +9,46 @@ from pathlib import Path
 
 import pytest
 
-from gitwatchd.git.ignore import IgnoreRules, parse_patterns, read_shared, worktree_reader
+from gitwatchd.git.ignore import (
+    IgnoreRules,
+    exclude_files,
+    parse_patterns,
+    read_rules,
+    read_shared,
+    worktree_reader,
+)
+from gitwatchd.git.repository_config import read_config
+from gitwatchd.model.repository import Location, RepoPath
 
 NAMES = [
-    b"a", b"b", b"foo", b"bar", b"foo.c", b"a.o", b"foobar", b"x y", b"t ", b"#h", b"!n", b"a[b]", b"\xff\xe9", b"-",
+    b"a", b"b", b"foo", b"bar", b"foo.c", b"a.o", b"foobar", b"x y", b"t ", b"#h", b"!n", b"a[b]",
+    b"\xff\xe9", b"-",
     b"Foo", b"foo.tar.gz", b".hid", b"a\nb", b"*", b"b\\", b"q\r", b"\tz", b"]",
 ]  # fmt: skip
 GLOB_PIECES = [
-    b"a", b"b", b"foo", b"bar", b".c", b".o", b"*", b"*", b"**", b"?", b"[ab]", b"[!a]", b"[^f]", b"[a-f]", b"[]x]",
-    b"[[:alpha:]]", b"[![:alnum:]]", b"[[:foo:]]", b"[[:punct:]b", b"[a-", b"\\*", b"\\#", b"\\!", b"\\a", b"\\", b" ",
-    b"\\ ", b"#", b"!", b"\xff", b"\xe9", b".", b"[\\]]", b"[a\\-z]", b"[z-a]", b"f", b"o", b"\r", b"\t", b"***", b"\\[",
+    b"a", b"b", b"foo", b"bar", b".c", b".o", b"*", b"*", b"**", b"?", b"[ab]", b"[!a]", b"[^f]",
+    b"[a-f]", b"[]x]",
+    b"[[:alpha:]]", b"[![:alnum:]]", b"[[:foo:]]", b"[[:punct:]b", b"[a-", b"\\*", b"\\#", b"\\!",
+    b"\\a", b"\\", b" ",
+    b"\\ ", b"#", b"!", b"\xff", b"\xe9", b".", b"[\\]]", b"[a\\-z]", b"[z-a]", b"f", b"o", b"\r", b"\t",
+    b"***", b"\\[",
 ]  # fmt: skip
 FIXED = [
-    b"*.o", b"foo/", b"!foo", b"/a", b"a/b", b"**/foo", b"foo/**", b"a/**/b", b"!*.c", b"*", b"!*/", b"/*", b"!/a",
-    b"# comment", b"\\#h", b"\\!n", b"x\\ y", b"t\\ ", b"foo   ", b"", b"   ", b"!", b"/", b"//", b"*/", b"**", b"**/",
-    b"/**", b"a/*", b"/a/**/", b"foo*", b"*foo", b"*bar*", b"a[[]b]", b"\xff*", b"*\xe9", b"/foo/*.c", b"!foo/bar",
-    b"a\0b", b"\0", b"*.tar.gz", b"q\r", b"**/a/**/b", b"*/*/foo", b"a/**b", b"[f]oo/", b"./a", b"../a", b"a//b", b"b\\\\",
+    b"*.o", b"foo/", b"!foo", b"/a", b"a/b", b"**/foo", b"foo/**", b"a/**/b", b"!*.c", b"*", b"!*/",
+    b"/*", b"!/a",
+    b"# comment", b"\\#h", b"\\!n", b"x\\ y", b"t\\ ", b"foo   ", b"", b"   ", b"!", b"/", b"//", b"*/",
+    b"**", b"**/",
+    b"/**", b"a/*", b"/a/**/", b"foo*", b"*foo", b"*bar*", b"a[[]b]", b"\xff*", b"*\xe9", b"/foo/*.c",
+    b"!foo/bar",
+    b"a\0b", b"\0", b"*.tar.gz", b"q\r", b"**/a/**/b", b"*/*/foo", b"a/**b", b"[f]oo/", b"./a", b"../a",
+    b"a//b", b"b\\\\",
 ]  # fmt: skip
 
 
 def line(rng: random.Random) -> bytes:
     if rng.random() < 0.45:
         return rng.choice(FIXED)
-    glob = b"".join(
-        rng.choice(GLOB_PIECES) + (b"/" if rng.random() < 0.25 else b"") for _ in range(rng.randint(1, 4))
-    )
+    glob = b"".join(rng.choice(GLOB_PIECES) + (b"/" if rng.random() < 0.25 else b"") for _ in range(rng.randint(1, 4)))
     return rng.choice([b"", b"", b"!", b"/"]) + glob + rng.choice([b"", b"", b"/", b" "])
 
 
@@ -44,7 +59,7 @@ def exclude_file(rng: random.Random) -> bytes:
 
 
 def make_tree(rng: random.Random, top: bytes) -> list[tuple[bytes, bool]]:
-    """Directories three deep, some with a .gitignore, files and a link to a directory; all their paths, (path, is_dir)."""
+    """Directories three deep, some with a .gitignore, files, links to a directory; all their (path, is_dir)."""
     paths: list[tuple[bytes, bool]] = []
 
     def fill(directory: bytes, depth: int) -> None:
@@ -112,9 +127,7 @@ def test_generated_rules_agree_with_git(repository: Callable[..., Callable[..., 
         os.mkdir(tree)
         paths = [(b"%d/" % number + path, is_dir) for path, is_dir in make_tree(rng, tree)]
         for where in (b".gitignore", b".git/info/exclude"):
-            Path(os.fsdecode(os.path.join(top, where))).write_bytes(
-                exclude_file(rng) if rng.random() < 0.5 else b""
-            )
+            Path(os.fsdecode(os.path.join(top, where))).write_bytes(exclude_file(rng) if rng.random() < 0.5 else b"")
         rules = rules_of(run)
         expected = ask_git(run, paths)
         answered = {path: rules.is_ignored(path, is_dir) for path, is_dir in paths}
@@ -135,6 +148,13 @@ def test_nested_file_wins_over_info_exclude_and_that_over_excludes_file() -> Non
     assert rules.is_ignored(b"info", False)
     assert not rules.is_ignored(b"both", False)
     assert rules.is_ignored(b"global", True)
+
+
+def test_the_last_line_that_matches_wins_whatever_its_kind() -> None:
+    lines = [b"[n]ame.x", b"!na?e.x", b"*.x", b"!/name.x", b"name.x", b"!*me.x", b"/[n]ame.x", b"!/n?me.x"]
+    for count in range(1, len(lines) + 1):
+        rules = IgnoreRules({b".gitignore": b"\n".join(lines[:count])}.get)
+        assert rules.is_ignored(b"name.x", False) is (count % 2 == 1)
 
 
 def test_nothing_below_an_ignored_directory_comes_back() -> None:
@@ -200,3 +220,58 @@ def test_a_pattern_made_to_backtrack_ends_at_once() -> None:
 
 def test_lines_that_can_match_nothing_leave_no_pattern() -> None:
     assert parse_patterns(b"\n  \n#x\n!\n/\n\r\n") == []
+
+
+@pytest.mark.parametrize("setting", ["", "~/own", "below/own", "~/absent", "unset", "twice"])
+@pytest.mark.parametrize("xdg", ["set", "unset"])
+def test_the_users_own_exclude_file_is_found_as_git_finds_it(
+    repository: Callable[..., Callable[..., bytes]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    xdg: str,
+) -> None:
+    run = repository(dict.fromkeys(["xdg", "default", "own", "info", "inside"], b"") | {"below/own": b"inside\n"})
+    top: Path = run.path  # type: ignore[attr-defined]
+    names = {"xdg": "xdg/git/ignore", "default": ".config/git/ignore", "own": "own"}
+    for name, place in names.items():
+        file = tmp_path / "home" / place
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name + "\n")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    if xdg == "set":
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home/xdg"))
+    else:
+        monkeypatch.delenv("XDG_CONFIG_HOME")
+    (top / ".git/info").mkdir(exist_ok=True)
+    (top / ".git/info/exclude").write_text("info\n")
+    if setting == "twice":
+        run("config", "--global", "core.excludesFile", "~/absent")
+        run("config", "core.excludesfile", "~/own")
+    elif setting != "unset":
+        run("config", "core.excludesFile", setting)
+    where = RepoPath(os.path.realpath(os.fsencode(top)))
+    location = Location(where, where + b"/.git", where + b"/.git", bare=False)
+    rules = read_rules(location, read_config(location))
+    paths = [(name.encode(), False) for name in ("xdg", "default", "own", "info", "inside")]
+    expected = ask_git(run, paths)
+    assert {path: rules.is_ignored(path, is_dir) for path, is_dir in paths} == expected
+    assert expected[b"info"] is True
+    assert len(exclude_files(location, read_config(location))) == (1 if setting == "" else 2)
+
+
+def test_a_linked_worktree_has_the_exclude_file_of_the_common_dir(
+    repository: Callable[..., Callable[..., bytes]], git: Callable[..., Callable[..., bytes]]
+) -> None:
+    run = repository({"a": b""})
+    top: Path = run.path  # type: ignore[attr-defined]
+    run("worktree", "add", "-q", "../linked")
+    (top / ".git/info").mkdir(exist_ok=True)
+    (top / ".git/info/exclude").write_text("x\n")
+    where = RepoPath(os.path.realpath(os.fsencode(top.parent / "linked")))
+    common = os.path.realpath(os.fsencode(top / ".git"))
+    location = Location(where, common + b"/worktrees/linked", common, bare=False)
+    assert ask_git(git(top.parent / "linked"), [(b"x", False), (b"y", False)]) == {b"x": True, b"y": False}
+    rules = read_rules(location, read_config(location))
+    assert rules.is_ignored(b"x", False)
+    assert not rules.is_ignored(b"y", False)

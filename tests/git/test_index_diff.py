@@ -130,7 +130,7 @@ def test_unchanged_rows_are_shared(repository: Repository) -> None:
     assert new.names is old.names and new.offsets is old.offsets
 
 
-# Indexes made by hand: an entry is its name, stage, extended flags, and one number that fills the other fields.
+# Indexes made by hand: an entry is its name, stage, extended flags, and a number that fills the other fields.
 Row = tuple[bytes, int, int, int]
 ROWS = st.lists(
     st.tuples(
@@ -195,7 +195,18 @@ def test_successor_in_disorder_is_inexact(version: int) -> None:
     assert step.index.inexact is not None
     assert_same(step.index, parse_index(raw, 20, 1))
     # And back to order from there.
-    assert successor(step.index, old.raw, 1).index.inexact is None
+    back = successor(step.index, old.raw, 1)
+    assert_same(back.index, old)
+    assert back.changed == differing_names(step.index, old)
+
+
+@pytest.mark.parametrize("count", [1, 299, 301, 0xFFFFFFFF])
+def test_successor_with_a_wrong_count_is_damaged(count: int) -> None:
+    old = parse_index(make_index([(b"%03d" % n, 0, 0, 1) for n in range(300)], 2), 20, 1)
+    raw = old.raw[:8] + struct.pack(">I", count) + old.raw[12:]
+    for damaged in (lambda: parse_index(raw, 20, 1), lambda: successor(old, raw, 1)):
+        with pytest.raises(IndexDamaged):
+            damaged()
 
 
 @pytest.mark.parametrize("version", [2, 4])

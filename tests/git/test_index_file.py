@@ -87,9 +87,7 @@ def with_many_states(repository: Repository, *options: str) -> Git:
 
 @pytest.mark.parametrize(("hash_name", "oid_bytes"), [("sha1", 20), ("sha256", 32)])
 @pytest.mark.parametrize("version", [2, 4])
-def test_every_field_is_as_git_reads_it(
-    repository: Repository, version: int, hash_name: str, oid_bytes: int
-) -> None:
+def test_every_field_is_as_git_reads_it(repository: Repository, version: int, hash_name: str, oid_bytes: int) -> None:
     git = with_many_states(repository, f"--object-format={hash_name}")
     set_version(git, version)
     index = assert_as_git_reads_it(git, oid_bytes)
@@ -222,11 +220,12 @@ def test_zeroed_trailer_is_fine(repository: Repository) -> None:
 
 
 def test_split_index_is_inexact(repository: Repository) -> None:
-    git = repository({"a": b"a"})
+    git = repository({"a": b"a", "b": b"b"})
     git("update-index", "--split-index")
     assert read(git).inexact == "split index"
-    (git.path / "a").write_bytes(b"changed")
-    git("add", "a")
+    for name in ("a", "b"):
+        (git.path / name).write_bytes(b"changed")
+    git("add", "a", "b")
     index = read(git)
     assert index.inexact == "split index"
     assert b"" in index.names, "the replacement of an entry has no name"
@@ -327,6 +326,26 @@ def test_something_else_in_the_index_place(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with open(tmp_path / "huge", "wb") as file:
         file.truncate(5 << 30)
-    for name in ("fifo", "directory", "loop", "huge"):
-        with pytest.raises(IndexDamaged, match=name):
+    expected = (("fifo", "not a file"), ("directory", "Is a directory"), ("loop", "symbolic"), ("huge", "larger"))
+    for name, reason in expected:
+        with pytest.raises(IndexDamaged, match=f"{name}.*{reason}"):
             read_index(os.fsencode(tmp_path / name), 20)
+
+
+def one_entry(version: int, flags: int, rest: bytes) -> bytes:
+    return struct.pack(">4sII40s20sH", b"DIRC", version, 1, b"", b"", flags) + rest + bytes(20)
+
+
+def test_extended_flags_that_git_does_not_know() -> None:
+    index = parse_index(one_entry(3, 0x4001, b"\x60\x00" + b"a" + bytes(7)), 20, 0)
+    assert index.flags(0) == SKIP_WORKTREE | INTENT_TO_ADD
+    for unknown in (b"\x80\x00", b"\x10\x00", b"\x00\x01"):
+        with pytest.raises(IndexDamaged):
+            parse_index(one_entry(3, 0x4001, unknown + b"a" + bytes(7)), 20, 0)
+
+
+def test_name_that_cuts_off_more_than_there_is() -> None:
+    assert parse_index(one_entry(4, 1, b"\x00a\0"), 20, 0).names == [b"a"]
+    for flags, rest in ((1, b"\x01a\0"), (1, b"\x80\x00a\0"), (0x4001, b"\x20\x00\x01a\0")):
+        with pytest.raises(IndexDamaged):
+            parse_index(one_entry(4, flags, rest), 20, 0)

@@ -198,3 +198,37 @@ def test_old_modes_are_read_as_git_reads_them(repository):
     blob = run("rev-parse", "HEAD:a").strip().decode()
     odd = run("hash-object", "-t", "tree", "-w", "--literally", "--stdin", stdin=b"100664 a\0" + bytes.fromhex(blob))
     assert objects_of(run).diff_trees(tree(run, "HEAD"), bytes.fromhex(odd.decode().strip())) == {}
+
+
+def test_distance_without_git_and_where_it_gives_up(repository):
+    run = repository({"a": b"1\n"})
+    for branch, commits in (("left", 3), ("right", 2), ("long", 130)):
+        run("checkout", "-q", "-B", branch, "main")
+        stream = []
+        for n in range(commits):
+            # Dates run backwards: no order may be taken from them.
+            about = (branch.encode(), branch.encode(), 1_700_000_000 - n)
+            stream.append(b"commit refs/heads/%s\ncommitter %s <a@b> %d +0000\ndata 1\nx\n" % about)
+            if n == 0:
+                stream.append(b"from refs/heads/main^0\n")
+        run("fast-import", "--quiet", "--force", stdin=b"".join(stream))
+    run("checkout", "-q", "-B", "merged", "left")
+    run("merge", "-q", "-m", "m", "right")
+    run("branch", "above", "merged")
+    run("checkout", "-q", "above")
+    run("commit", "-q", "--allow-empty", "-m", "x")
+    objects = objects_of(run)
+    names = ("main", "left", "right", "long", "merged", "above")
+    oids = {name: head(run, name) for name in names}
+    found = {}
+    for a in names:
+        for b in names:
+            expected = tuple(map(int, run("rev-list", "--count", "--left-right", f"{a}...{b}").split()))
+            assert objects.ahead_behind(oids[a], oids[b]) == expected, (a, b)
+            found[a, b] = objects.find_distance(oids[a], oids[b])
+            assert found[a, b] in (expected, None), (a, b)
+    assert found["left", "right"] == (3, 2)
+    assert found["above", "merged"] == (1, 0)
+    assert found["merged", "above"] == (0, 1)
+    for pair in (("merged", "main"), ("merged", "right"), ("long", "main")):
+        assert found[pair] is None

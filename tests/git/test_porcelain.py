@@ -87,9 +87,7 @@ def test_counts_are_those_of_the_records(odd: Git, judge: Judge) -> None:
 
 
 def test_an_original_path_that_looks_like_a_record_is_not_counted() -> None:
-    record = Changed(
-        b"R.", b"N...", b"100644", b"100644", b"100644", b"0" * 40, b"0" * 40, b"b", b"R100", b"? a"
-    )
+    record = Changed(b"R.", b"N...", b"100644", b"100644", b"100644", b"0" * 40, b"0" * 40, b"b", b"R100", b"? a")
     counts = count(encode(Status(Headers(None, b"main"), (record,))))
     assert (counts.staged, counts.untracked) == (1, 0)
 
@@ -183,9 +181,7 @@ def test_intent_to_add_submodule_and_typechange(repository: Make, judge: Judge) 
     assert render_without_z(entries, b"mod ule/", True, True).count(b"./") >= 1
 
 
-@pytest.mark.parametrize(
-    "damaged", [b"? a", b"1 M. short\0", b"x y\0", b"# branch.oid (initial)\0", b"? a\0"]
-)
+@pytest.mark.parametrize("damaged", [b"? a", b"1 M. short\0", b"x y\0", b"# branch.oid (initial)\0", b"? a\0"])
 def test_damaged_bytes_are_refused(damaged: bytes) -> None:
     with pytest.raises(ValueError, match=r"line|header"):
         parse_status(damaged)

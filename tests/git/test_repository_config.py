@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gitwatchd.git import config_walk
 from gitwatchd.git.config_file import BadValue, ConfigDamaged
-from gitwatchd.git.repository_config import Entry, RepositoryConfig, Scope, read_config, system_config_file
+from gitwatchd.git.config_walk import Entry, Scope
+from gitwatchd.git.repository_config import RepositoryConfig, read_config, system_config_file
 from gitwatchd.model.repository import Location, RepoPath
 
 Run = Callable[..., bytes]
@@ -46,19 +48,22 @@ def listed_here(location: Location) -> list[Entry] | None:
 
 
 @pytest.fixture
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A HOME for one test, with XDG_CONFIG_HOME unset."""
     home = tmp_path / "home"
     (home / ".config/git").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("XDG_CONFIG_HOME")
-    yield home
+    return home
 
 
 CONDITIONS = [
-    "gitdir:{top}/", "gitdir:{top}/.git", "gitdir:{above}/", "gitdir:repo/", "gitdir:/nowhere/", "gitdir:~/", "gitdir:~/work/",
-    "gitdir/i:{TOP}/", "gitdir:**/repo/**", "gitdir:{above}/*/.git", "gitdir:./", "gitdir:./repo/", "gitdir:../repo/",
-    "gitdir:re*/", "onbranch:main", "onbranch:topic/", "onbranch:m*", "onbranch:**", "hasconfig:remote.*.url:https://*/**",
+    "gitdir:{top}/", "gitdir:{top}/.git", "gitdir:{above}/", "gitdir:repo/", "gitdir:/nowhere/",
+    "gitdir:~/", "gitdir:~/work/",
+    "gitdir/i:{TOP}/", "gitdir:**/repo/**", "gitdir:{above}/*/.git", "gitdir:./", "gitdir:./repo/",
+    "gitdir:../repo/",
+    "gitdir:re*/", "onbranch:main", "onbranch:topic/", "onbranch:m*", "onbranch:**",
+    "hasconfig:remote.*.url:https://*/**",
     "hasconfig:remote.*.url:git@host:*", "unknown:x", "gitdir/i:REPO/", "gitdir:", "gitdir/i:~/WORK/",
 ]  # fmt: skip
 SHARED = ["/inc1", "/inc2", "/sub/inc3", "/.config/git/inc4"]
@@ -68,7 +73,9 @@ def generated(rng: random.Random, top: Path, home: Path, depth: int) -> str:
     lines = []
     for _ in range(rng.randint(1, 4)):
         roll = rng.random()
-        target = rng.choice([*(str(home) + name for name in SHARED), "~/inc1", "inc2", "sub/inc3", "../inc1", "~nobody/x"])
+        target = rng.choice(
+            [*(str(home) + name for name in SHARED), "~/inc1", "inc2", "sub/inc3", "../inc1", "~nobody/x"]
+        )
         if roll < 0.35 and depth < 4:
             condition = rng.choice(CONDITIONS).format(top=top, above=top.parent, TOP=str(top).upper())
             lines.append(f'[includeIf "{condition}"]\n\tpath = {target}')
@@ -77,14 +84,12 @@ def generated(rng: random.Random, top: Path, home: Path, depth: int) -> str:
         elif roll < 0.6 and depth == 0:
             lines.append(f'[remote "r{rng.randint(0, 9)}"]\n\turl = {rng.choice(["https://h/p/q", "git@host:x"])}')
         else:
-            lines.append(f"[user]\n\tname = n{rng.randint(0, 999)}\n[Core \"S\"]\n\tX")
+            lines.append(f'[user]\n\tname = n{rng.randint(0, 999)}\n[Core "S"]\n\tX')
     return "\n".join(lines) + "\n"
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_generated_configurations_agree_with_git(
-    repository: Callable[..., Run], own_home: Path, seed: int
-) -> None:
+def test_generated_configurations_agree_with_git(repository: Callable[..., Run], own_home: Path, seed: int) -> None:
     rng = random.Random(seed)
     home = own_home
     where = rng.choice(["repo", "home/work/repo"])
@@ -151,11 +156,65 @@ def test_where_only_git_can_tell_git_is_asked(repository: Callable[..., Run], ow
     assert Entry(b"a.e", None, Scope.GLOBAL, os.fsencode(own_home / ".gitconfig")) in entries
 
 
-def test_an_edit_of_a_shared_file_is_seen(repository: Callable[..., Run], own_home: Path) -> None:
+def test_every_edit_of_a_shared_file_is_seen_however_soon(repository: Callable[..., Run], own_home: Path) -> None:
+    location = location_of(repository())
+    for number in range(300):
+        (own_home / ".gitconfig").write_text(f"[a]\n\tb = {number:03}\n")
+        assert read_config(location).get(b"a.b") == b"%03d" % number
+
+
+def test_an_edit_of_a_file_that_was_kept_is_seen(
+    repository: Callable[..., Run], own_home: Path, wait_until: Callable[..., object]
+) -> None:
+    location = location_of(repository())
+    file = own_home / ".gitconfig"
+    file.write_text("[a]\n\tb = old\n")
+
+    def is_kept() -> bool:
+        read_config(location)
+        return (os.fsencode(file), Scope.GLOBAL) in config_walk._shared_files
+
+    wait_until(is_kept)
+    file.write_text("[a]\n\tb = new\n")
+    assert read_config(location).get(b"a.b") == b"new"
+    wait_until(is_kept)
+    file.unlink()
+    assert read_config(location).get(b"a.b") is None
+
+
+def test_the_worktrees_own_file_counts_only_when_the_extension_is_on(repository: Callable[..., Run]) -> None:
     run = repository()
-    for number in range(20):
-        (own_home / ".gitconfig").write_text(f"[a]\n\tb = {number:02}\n")
-        assert read_config(location_of(run)).get(b"a.b") == b"%02d" % number
+    location = location_of(run)
+    (run.path / ".git/config.worktree").write_text("[a]\n\tb = c\n")  # type: ignore[attr-defined]
+    for value in ("false", "true"):
+        run("config", "extensions.worktreeConfig", value)
+        assert listed_here(location) == listed_by_git(run)
+        assert (read_config(location).get(b"a.b") == b"c") is (value == "true")
+
+
+@pytest.mark.parametrize("kind", ["hasconfig:remote.*.url:https://*/**", "gitdir:**"])
+def test_urls_where_git_forbids_them_are_damage(repository: Callable[..., Run], own_home: Path, kind: str) -> None:
+    run = repository()
+    location = location_of(run)
+    run("remote", "add", "r", "https://h/x")
+    (own_home / "inc1").write_text('[remote "s"]\n\turl = https://h/y\n')
+    (own_home / ".gitconfig").write_text(
+        f'[includeIf "{kind}"]\n\tpath = ~/inc1\n[includeIf "hasconfig:remote.*.url:none"]\n\tpath = ~/absent\n'
+    )
+    assert listed_by_git(run) is None
+    assert listed_here(location) is None
+
+
+@pytest.mark.parametrize("length", [10, 11])
+def test_includes_nest_as_deep_as_git_lets_them(repository: Callable[..., Run], own_home: Path, length: int) -> None:
+    run = repository()
+    location = location_of(run)
+    (own_home / ".gitconfig").write_text("[include]\n\tpath = f1\n")
+    for number in range(1, length + 1):
+        (own_home / f"f{number}").write_text(f"[include]\n\tpath = f{number + 1}\n")
+    (own_home / f"f{length}").write_text("[a]\n\tb = c\n")
+    assert (listed_by_git(run) is None) is (length == 11)
+    assert listed_here(location) == listed_by_git(run)
 
 
 def test_sources_name_files_that_do_not_exist_yet(repository: Callable[..., Run], own_home: Path) -> None:
@@ -194,7 +253,8 @@ def test_filter_drivers_of_the_repository_itself(repository: Callable[..., Run],
     (own_home / "inc1").write_text('[filter "From.Include"]\n\tsmudge = x\n')
     config = config_with(
         repository,
-        '[filter "own"]\n\tclean = x\n[filter "harmless"]\n\trequired\n[include]\n\tpath = ~/inc1\n[filter]\n\tclean = y\n',
+        '[filter "own"]\n\tclean = x\n[filter "harmless"]\n\trequired\n[include]\n\tpath = ~/inc1\n'
+        "[filter]\n\tclean = y\n",
     )
     assert config.filter_drivers_of_repository() == [b"own", b"From.Include"]
     assert config.subsections(b"filter") == [b"lfs", b"own", b"harmless", b"From.Include"]
@@ -202,7 +262,7 @@ def test_filter_drivers_of_the_repository_itself(repository: Callable[..., Run],
 
 def test_values_git_refuses_are_refused(repository: Callable[..., Run]) -> None:
     config = config_with(repository, "[a]\n\tb = maybe\n\tp\n\tn = 1x\n[Multi]\n\tV = 1\n\tv = 2\n\tV\n")
-    with pytest.raises(BadValue, match="bad boolean config value 'maybe' for 'a.b'"):
+    with pytest.raises(BadValue, match=r"bad boolean config value 'maybe' for 'a\.b'"):
         config.get_bool(b"a.b", default=False)
     with pytest.raises(BadValue):
         config.get_path(b"a.p")

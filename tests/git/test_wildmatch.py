@@ -11,10 +11,17 @@ import pytest
 from gitwatchd.git.wildmatch import literal_prefix_length, translate, wildmatch
 
 PIECES = [
-    b"a", b"b", b"c", b"-", b"]", b"[", b"*", b"*", b"**", b"***", b"?", b"/", b"/", b"**/", b"/**/", b"\\", b"\\a", b"\\*",
-    b"\\/", b"[ab]", b"[!ab]", b"[^-]", b"[a-c]", b"[]-a]", b"[c-a]", b"[a-]", b"[\\]a]", b"[a\\-c]", b"[--a]", b"[/]",
-    b"[[:alpha:]]", b"[[:digit:]-z]", b"[![:punct:]]", b"[[:nope:]]", b"[[:alpha:", b"[[:]", b"[[::]]", b"[[:a]", b"\xe9",
+    b"a", b"b", b"c", b"-", b"]", b"[", b"*", b"*", b"**", b"***", b"?", b"/", b"/", b"**/", b"/**/",
+    b"\\", b"\\a", b"\\*",
+    b"\\/", b"[ab]", b"[!ab]", b"[^-]", b"[a-c]", b"[]-a]", b"[c-a]", b"[a-]", b"[\\]a]", b"[a\\-c]",
+    b"[--a]", b"[/]",
+    b"[[:alpha:]]", b"[[:digit:]-z]", b"[![:punct:]]", b"[[:nope:]]", b"[[:alpha:", b"[[:]", b"[[::]]",
+    b"[[:a]", b"\xe9",
     b"[\x80-\xff]", b"[[a]", b"[!]a]", b"[a", b" ", b"[a-\\c]",
+]  # fmt: skip
+CLASSES = [
+    b"alnum", b"alpha", b"blank", b"cntrl", b"digit", b"graph", b"lower", b"print", b"punct", b"space", b"upper",
+    b"xdigit",
 ]  # fmt: skip
 TEXT = [b"a", b"b", b"c", b"-", b"]", b"[", b"*", b"/", b"/", b"\\", b"\xe9", b"z", b"aa", b"ab", b":", b" x"]
 
@@ -30,9 +37,7 @@ def pattern(rng: random.Random) -> bytes:
     return glob.rstrip(b"/ ") or b"*"
 
 
-def matches_git(
-    run: Callable[..., bytes], cases: list[tuple[bytes, list[bytes]]]
-) -> dict[tuple[bytes, bytes], bool]:
+def matches_git(run: Callable[..., bytes], cases: list[tuple[bytes, list[bytes]]]) -> dict[tuple[bytes, bytes], bool]:
     """For each (pattern, texts): does git match a text, or one of its parent directories?
 
     The pattern stands behind `/?/`, so that git hands the whole of it to wildmatch; nothing has to exist on disk.
@@ -71,9 +76,8 @@ def test_generated_globs_agree_with_git(repository: Callable[..., Callable[..., 
 
 
 def test_every_class_holds_the_bytes_git_says(repository: Callable[..., Callable[..., bytes]]) -> None:
-    names = "alnum alpha blank cntrl digit graph lower print punct space upper xdigit".split()
     every_byte = [bytes([byte]) for byte in range(1, 256) if byte not in b"/."]
-    globs = [b"[[:%s:]]" % name.encode() for name in names] + [b"[!-~]", b"[!!-~]", b"?"]
+    globs = [b"[[:%s:]]" % name for name in CLASSES] + [b"[!-~]", b"[!!-~]", b"?"]
     expected = matches_git(repository(), [(glob, every_byte) for glob in globs])
     assert {case: matches_here(*case) for case in expected} == expected
 

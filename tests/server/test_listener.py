@@ -165,9 +165,7 @@ def test_connections_are_handed_on(path: bytes, open_door: OpenDoor, connect: Co
     turn(lambda: len(door.accepted) == 201)
 
 
-def test_a_peer_of_another_uid_is_refused(
-    path: bytes, open_door: OpenDoor, connect: Connect, turn: Turn
-) -> None:
+def test_a_peer_of_another_uid_is_refused(path: bytes, open_door: OpenDoor, connect: Connect, turn: Turn) -> None:
     door = open_door(bind_socket(path, UID), uid=UID + 1)
     client = connect()
     turn(lambda: hung_up(client))

@@ -30,9 +30,7 @@ def intent(path: bytes) -> Iterator[Intent]:
 
 
 def add(intent: Intent, path: bytes, asked_at: float = 0.0, permanent: bool = True) -> Root:
-    return intent.add_root(
-        path, RootKind.DIRECTORY, permanent=permanent, include_ignored=False, asked_at=asked_at
-    )
+    return intent.add_root(path, RootKind.DIRECTORY, permanent=permanent, include_ignored=False, asked_at=asked_at)
 
 
 def reopened(path: bytes) -> Intent:
@@ -235,9 +233,7 @@ while True:
 def test_killed_in_the_middle_of_writing_nothing_promised_is_lost(path: bytes) -> None:
     promised = -1
     for attempt in range(12):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, os.fsdecode(path)], stdout=subprocess.PIPE, text=True
-        )
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, os.fsdecode(path)], stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
         said = [writer.stdout.readline()]
         try:

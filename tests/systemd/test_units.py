@@ -103,23 +103,22 @@ def activated(path: Path, home: Path, *command: str) -> Iterator[subprocess.Pope
             f"PATH={os.environ['PATH']}",
             *command,
         ],
-        stderr=subprocess.PIPE,
-        start_new_session=True,
+        start_new_session=True,  # its stderr is pytest's, and is shown when the test fails
     )
     try:
         yield process
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
 
 
 def ask(path: Path, request: list[object], wait_until: Callable[..., object]) -> list[object]:
     """One MessagePack-RPC question over a new connection."""
-    wait_until(path.exists)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(20)
-        sock.connect(str(path))
+        # The path exists a moment before anything listens there.
+        wait_until(lambda: sock.connect_ex(str(path)) == 0)
         sock.sendall(msgpack.packb(request))
         unpacker = msgpack.Unpacker()
         while True:
@@ -144,9 +143,7 @@ connection.sendall(msgpack.packb([1, number, None, {"method": method, "pid": os.
 
 
 @needs_activate
-def test_the_way_this_file_activates_works(
-    tmp_path: Path, home: Path, wait_until: Callable[..., object]
-) -> None:
+def test_the_way_this_file_activates_works(tmp_path: Path, home: Path, wait_until: Callable[..., object]) -> None:
     path = tmp_path / "gitwatchd.sock"
     with activated(path, home, sys.executable, "-c", STAND_IN) as process:
         reply = ask(path, [0, 7, "hello", []], wait_until)

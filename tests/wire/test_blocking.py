@@ -291,9 +291,7 @@ def test_what_the_client_imports_stays_cheap() -> None:
     listing = "import sys, gitwatchd.wire.blocking, gitwatchd.wire.address; print(*sys.modules)"
     roots = os.pathsep.join(path for path in sys.path if path)
     environ = os.environ | {"PYTHONPATH": roots}
-    out = subprocess.run(
-        [sys.executable, "-S", "-c", listing], env=environ, capture_output=True, check=True, text=True
-    )
+    out = subprocess.run([sys.executable, "-S", "-c", listing], env=environ, capture_output=True, check=True, text=True)
     dear = {"typing", "dataclasses", "socket", "selectors", "enum", "re", "inspect", "logging", "hashlib"}
     loaded = set(out.stdout.split())
     assert blocking.__name__ in loaded

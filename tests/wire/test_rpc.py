@@ -100,7 +100,7 @@ def test_what_came_before_garbage_is_delivered() -> None:
 
 def test_a_spent_decoder_stays_spent() -> None:
     decoder = Decoder()
-    for raw in (b"\xc1", encode_request(1, "hello", [])):
+    for raw in (pack([3, 1]), encode_request(1, "hello", [])):
         with pytest.raises(PeerError):
             list(decoder.feed(raw))
 
@@ -174,9 +174,7 @@ def test_a_frame_is_limited_at_the_first_byte_too_many() -> None:
     assert decode([fitting * 3], max_frame_bytes=limit)[1] is None
     for raw in (encode_request(9, "x", ["a" * 1001]), encode_request(9, "x", ["a"] * 1000)):
         assert malformed(raw, max_frame_bytes=limit).request_id == 9
-        messages, why = decode(
-            [fitting, raw[: limit // 2], raw[limit // 2 : limit + 1]], max_frame_bytes=limit
-        )
+        messages, why = decode([fitting, raw[: limit // 2], raw[limit // 2 : limit + 1]], max_frame_bytes=limit)
         assert len(messages) == 1, "the limit is on each frame, not on the stream"
         assert why is not None and why.request_id == 9
 
@@ -230,9 +228,7 @@ almost_frames = st.one_of(
 
 @given(st.lists(almost_frames, max_size=4), st.binary(max_size=3), st.lists(st.integers(0, 300)))
 @settings(deadline=None)
-def test_almost_frames_and_garbage_however_they_are_cut(
-    values: list[Any], tail: bytes, cuts: list[int]
-) -> None:
+def test_almost_frames_and_garbage_however_they_are_cut(values: list[Any], tail: bytes, cuts: list[int]) -> None:
     assert_cut_does_not_matter(b"".join(map(pack, values)) + tail, cuts)
 
 

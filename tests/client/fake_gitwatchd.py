@@ -1,10 +1,10 @@
 """A daemon for the client's tests: the real lock, socket and protocol, and answers read from a file.
 
-    python fake_daemon.py [--state-dir] DIR
+    python fake_gitwatchd.py [--state-dir] DIR
 
 DIR/answers: packed map of method -> {"result": ...} | {"error": [code, text]} | {"silent": true}, with optional
-"notify": [[method, params]...] sent before it. DIR/requests: every request, packed, one after the other. DIR/environment:
-packed map of what this process was started with.
+"notify": [[method, params]...] sent before it. DIR/requests: every request, packed, one after the other.
+DIR/environment: packed map of what this process was started with.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ def main() -> int:
     if (directory / "broken").exists():
         sys.stderr.write("Traceback and more\nthe disk is on fire\n")
         return 1
+    if (directory / "mute").exists():
+        return 7
     answers = {}
     with suppress(FileNotFoundError):
         answers = msgpack.unpackb((directory / "answers").read_bytes())
@@ -75,9 +77,7 @@ def main() -> int:
     def connected(connection: socket.socket) -> None:
         sessions.append(Session(loop, connection, handle, lambda _session: None))
 
-    listener = Listener(
-        loop, bind_socket(where.socket, os.getuid()), connected, uid=os.getuid(), adopted=False
-    )
+    listener = Listener(loop, bind_socket(where.socket, os.getuid()), connected, uid=os.getuid(), adopted=False)
     with open(directory / "served", "a") as served:
         served.write(f"{os.getpid()}\n")
     loop.run()

@@ -1,0 +1,237 @@
+"""Keeps each repository's status up to date from its changes (L1), and knows when it cannot.
+
+Owns: the incremental states, and the changes noted since each repository's last work began. Runs: serving thread; only the
+reading of a large index happens on a thread of its own.
+Invariant: a state is primed from git's own answer, and only if neither index nor configuration changed since that work
+began; changes to the worktree since then wait in `pending` and are looked at first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from gitwatchd.analysis.facts import read_ref_facts
+from gitwatchd.analysis.newest_file import newest_mtime
+from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git.index_file import Index, read_index
+from gitwatchd.git.layout import read_format
+from gitwatchd.git.objects import Objects
+from gitwatchd.git.porcelain import Headers, count, encode, parse_status
+from gitwatchd.git.repository_config import RepositoryConfig, read_config
+from gitwatchd.incremental.state import RepositoryState, Work
+from gitwatchd.incremental.terms import Inexact, read_terms
+from gitwatchd.loop import Loop
+from gitwatchd.model.report import Facts
+from gitwatchd.model.repository import Analysed, Location, RepoPath
+from gitwatchd.watch.changes import Aspect, Changes
+from gitwatchd.watch.walk import read_rules
+
+_log = logging.getLogger(__name__)
+
+LARGE_INDEX_BYTES = 256 << 10
+"""A larger index (some 2,500 files: 1.5 ms) is parsed on a thread."""
+
+_FOLLOWED = (
+    Aspect.WORKTREE | Aspect.INDEX | Aspect.HEAD | Aspect.REFS | Aspect.STASH | Aspect.ACTION | Aspect.FACT
+    | Aspect.NESTED | Aspect.IGNORE
+)  # fmt: skip
+_REF_ASPECTS = Aspect.HEAD | Aspect.REFS | Aspect.STASH | Aspect.ACTION | Aspect.FACT
+_UNPRIMABLE = ~(Aspect.WORKTREE | Aspect.FACT | Aspect.NESTED)
+"""What must not have happened between the beginning of git's work and the reading of the index."""
+
+
+class _Followed:
+    __slots__ = ("config", "facts", "location", "objects", "state")
+
+    def __init__(
+        self, location: Location, config: RepositoryConfig, objects: Objects, state: RepositoryState, facts: Facts
+    ) -> None:
+        self.location = location
+        self.config = config
+        self.objects = objects
+        self.state = state
+        self.facts = facts
+
+
+class Increments:
+    def __init__(
+        self, loop: Loop, settle: Callable[[RepoPath], None], attributes: Callable[[RepoPath], set[bytes]]
+    ) -> None:
+        """`settle` drains the queues of a repository; `attributes` names the directories with a `.gitattributes`."""
+        self._loop = loop
+        self._settle = settle
+        self._attributes = attributes
+        self._followed: dict[RepoPath, _Followed] = {}
+        self._pending: dict[RepoPath, Changes] = {}
+        self.reasons: Counter[str] = Counter()
+        """Why git had to be asked, for `doctor` and tuning."""
+
+    # ---- changes
+
+    def note(self, path: RepoPath, changes: Changes) -> bool:
+        """Keep them for the next advance; say whether one can take them in."""
+        pending = self._pending.setdefault(path, Changes())
+        pending.aspects |= changes.aspects
+        pending.paths |= changes.paths
+        if changes.aspects & ~_FOLLOWED:
+            if path in self._followed:
+                self._drop(path, f"{(changes.aspects & ~_FOLLOWED).name}")
+            return False
+        return path in self._followed
+
+    def look_again(self, path: RepoPath, paths: frozenset[bytes]) -> None:
+        """What lies at and below these may have changed before it was watched."""
+        self._pending.setdefault(path, Changes()).paths.update(paths)
+
+    def follows(self, path: RepoPath) -> bool:
+        return path in self._followed
+
+    def drop(self, path: RepoPath) -> None:
+        """Nothing is known of that repository any more."""
+        self._drop(path, "")
+        self._pending.pop(path, None)
+
+    def drop_all(self) -> None:
+        """A configuration of git's for many repositories changed."""
+        for path in list(self._followed):
+            self._drop(path, "configuration")
+
+    def _drop(self, path: RepoPath, reason: str) -> None:
+        followed = self._followed.pop(path, None)
+        if followed is not None:
+            followed.objects.close()
+            if reason:
+                self.reasons[reason] += 1
+                _log.debug("git will be asked about %r: %s", path, reason)
+
+    # ---- advancing
+
+    def begin(self, path: RepoPath) -> Changes:
+        """Work on that repository begins now: take what was noted before."""
+        return self._pending.pop(path, None) or Changes()
+
+    def advance(self, path: RepoPath, changes: Changes) -> Iterator[Analysed | None]:
+        """Take in `changes`; yields None between slices and the outcome at last. Raises Inexact, and then forgets."""
+        followed = self._followed[path]
+        try:
+            work = Work(set(changes.paths), bool(changes.aspects & Aspect.INDEX), bool(changes.aspects & Aspect.IGNORE))
+            facts = followed.facts
+            if changes.aspects & _REF_ASPECTS:
+                facts = self._read_refs(followed, changes.aspects, work)
+            for _ in followed.state.advance(work):
+                yield None
+            entries, facts = self._complete(followed, facts, work)
+        except (Inexact, EnvironmentFailure, OSError) as reason:
+            self._drop(path, str(reason).splitlines()[0].partition(":")[0][:60])
+            raise Inexact(str(reason)) from None
+        except BaseException:
+            self._drop(path, "a bug")
+            raise
+        followed.facts = facts
+        followed.objects.close()
+        yield Analysed(facts, entries)
+
+    def _read_refs(self, followed: _Followed, aspects: Aspect, work: Work) -> Facts:
+        if aspects & Aspect.HEAD and followed.config.depends_on_branch:
+            raise Inexact("the configuration depends on the branch")
+        old = followed.facts
+        new = read_ref_facts(followed.location, followed.config, None, followed.objects)
+        if new.branch is None and new.oid is None:
+            raise Inexact("HEAD cannot be read here")
+        upstream = new.upstream
+        if upstream is not None and not upstream.gone and upstream.ahead is None and new.oid is not None:
+            raise Inexact("ahead and behind have to be counted by git")
+        if new.oid is not None and new.summary is None:
+            raise Inexact("the commit cannot be read here")
+        work.headers = Headers(
+            oid=new.oid, branch=new.branch,
+            upstream=None if upstream is None else upstream.name,
+            ahead=None if upstream is None or new.oid is None else upstream.ahead,
+            behind=None if upstream is None or new.oid is None else upstream.behind,
+            stashes=new.stashes or 0,
+        )  # fmt: skip
+        work.tree = None if new.oid is None else followed.objects.tree_of(new.oid)
+        return replace(
+            new, counts=old.counts, mtime=old.mtime, index_size=old.index_size, skip_worktree=old.skip_worktree,
+            assume_unchanged=old.assume_unchanged, submodules=old.submodules,
+        )  # fmt: skip
+
+    def _complete(self, followed: _Followed, facts: Facts, work: Work) -> tuple[bytes, Facts]:
+        state = followed.state
+        status = state.status()
+        entries = encode(status)
+        facts = replace(facts, counts=count(entries))
+        if work.index_changed:
+            size, skipped, assumed = state.index.tallies()
+            facts = replace(facts, index_size=size, skip_worktree=skipped, assume_unchanged=assumed)
+        newest = state.newest_ns / 1e9
+        if state.vanished or facts.mtime is None:
+            # Entries found clean have on the disk the time recorded in the index, but for touched ones.
+            mtime = newest_mtime(followed.location, followed.config, status, state.index, refreshed=True)
+            facts = replace(facts, mtime=max(mtime or 0.0, newest) or None)
+        elif newest > facts.mtime:
+            facts = replace(facts, mtime=newest)
+        state.newest_ns, state.vanished = 0, False
+        return entries, facts
+
+    # ---- priming
+
+    def prime(self, location: Location, outcome: Analysed, is_current: Callable[[], bool]) -> None:
+        """Begin to follow a repository whose status git has just given. `is_current`: that outcome still stands."""
+        path = location.path
+        self._drop(path, "")
+        if outcome.entries is None:
+            return
+        try:
+            large = os.stat(location.git_dir + b"/index").st_size > LARGE_INDEX_BYTES
+        except OSError:
+            large = False
+        if not large:
+            self._prime_with(location, outcome, is_current, self._read_index(location))
+            return
+
+        def read() -> None:
+            index = self._read_index(location)
+            self._loop.call_from_thread(lambda: self._prime_with(location, outcome, is_current, index))
+
+        threading.Thread(target=read, name="read-index", daemon=True).start()
+
+    def _read_index(self, location: Location) -> Index | None:
+        try:
+            return read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
+        except (EnvironmentFailure, OSError):
+            return None
+
+    def _prime_with(
+        self, location: Location, outcome: Analysed, is_current: Callable[[], bool], index: Index | None
+    ) -> None:
+        path = location.path
+        # Whatever replaced the index before it was read is in the queue by now.
+        self._settle(path)
+        pending = self._pending.get(path)
+        if index is None or not is_current() or (pending is not None and pending.aspects & _UNPRIMABLE):
+            return
+        objects = Objects(location, may_start_git=False)
+        try:
+            config = read_config(location)
+            terms = read_terms(location, config, index, self._attributes(path))
+            status = parse_status(outcome.entries or b"")
+            oid = status.headers.oid
+            tree = None if oid is None else objects.tree_of(oid)
+            state = RepositoryState(location, terms, index, tree, read_rules(location, config), objects, status)
+            if state.entries() != outcome.entries:
+                raise Inexact("git's answer cannot be kept here")
+        except (Inexact, EnvironmentFailure, OSError, ValueError) as reason:
+            self.reasons[str(reason).splitlines()[0][:60]] += 1
+            _log.debug("%r is not followed: %s", path, reason)
+            return
+        finally:
+            with suppress(EnvironmentFailure):
+                objects.close()
+        self._followed[path] = _Followed(location, config, objects, state, outcome.facts)

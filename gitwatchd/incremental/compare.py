@@ -1,0 +1,153 @@
+"""The worktree column of one tracked path, by git's own rules (ie_match_stat, ie_modified, check_removed).
+
+Runs: serving thread. Reads the file only where stat cannot tell, and never more than `LARGEST_HASHED_BYTES` of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+
+from gitwatchd.git.index_file import ASSUME_VALID, SKIP_WORKTREE, Index
+from gitwatchd.incremental.terms import Conversion, Inexact, Terms
+
+LARGEST_HASHED_BYTES = 64 * 1024
+_KIND = 0o170000
+_REGULAR, _LINK, _GITLINK = 0o100000, 0o120000, 0o160000
+_U32 = 0xFFFFFFFF
+
+Verdict = tuple[bytes, int]
+"""Letter of the worktree column (`M`, `D`, `T`) and the mode in the worktree (0: missing)."""
+
+HashedClean = dict[bytes, tuple[int, int, int, int]]
+"""Paths whose content was read and found clean, with (size, mtime_ns, ctime_ns, inode) at that time."""
+
+
+def worktree_verdict(
+    top: bytes, path: bytes, index: Index, row: int, terms: Terms, hashed_clean: HashedClean
+) -> Verdict | None:
+    """None: clean. `row` is the entry of `path` at stage 0, which is no gitlink. Raises Inexact."""
+    flags = index.flags(row) if index.flag_bytes[row] >= 0x10 else 0
+    if flags:
+        if flags & SKIP_WORKTREE and terms.sparse and os.path.lexists(top + b"/" + path):
+            raise Inexact("a file outside of the sparse checkout is present")
+        if flags & (ASSUME_VALID | SKIP_WORKTREE):
+            return None
+    try:
+        found = os.lstat(top + b"/" + path)
+    except (FileNotFoundError, NotADirectoryError):
+        return b"D", 0
+    except OSError as error:
+        raise Inexact(f"cannot look at {path!r}: {error.strerror}") from None
+    ctime_s, ctime_ns, mtime_s, mtime_ns, _dev, ino, mode, uid, gid, size = index.stat_fields(row)
+    kind, kind_now = mode & _KIND, stat.S_IFMT(found.st_mode)
+    if kind_now != kind:
+        return _other_kind(top, path, found.st_mode, terms)
+    mode_now = _mode_of(found.st_mode, mode, terms)
+    if kind == _REGULAR and mode_now != mode:
+        return b"M", mode_now
+    mtime_now_s, ctime_now_s = found.st_mtime_ns // 1_000_000_000, found.st_ctime_ns // 1_000_000_000
+    seconds_equal = (
+        size == found.st_size & _U32
+        and mtime_s == mtime_now_s & _U32
+        and ctime_s == ctime_now_s & _U32
+        and ino == found.st_ino & _U32
+        and uid == found.st_uid
+        and gid == found.st_gid
+    )
+    racy = index.mtime_ns > 0 and index.mtime_ns // 1_000_000_000 <= mtime_s
+    exactly_equal = (
+        seconds_equal
+        and mtime_ns == found.st_mtime_ns % 1_000_000_000
+        and ctime_ns == found.st_ctime_ns % 1_000_000_000
+    )
+    if exactly_equal and not racy and (size or index.oid(row) == _empty_oid(index.oid_bytes)):
+        return None
+    if size and size != found.st_size & _U32:
+        return b"M", mode_now
+    key = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    if hashed_clean.get(path) == key:
+        return None
+    if _content_oid(top, path, found, index.oid_bytes, terms) == index.oid(row):
+        hashed_clean[path] = key
+        return None
+    if seconds_equal and not exactly_equal and not racy and size:
+        # Whether nanoseconds count depends on how git was built.
+        raise Inexact(f"{path!r} changed within the second that the index recorded")
+    if exactly_equal and racy and index.mtime_ns > mtime_s * 1_000_000_000 + mtime_ns:
+        raise Inexact(f"{path!r} changed within the second in which the index was written")
+    return b"M", mode_now
+
+
+def unmerged_mode(top: bytes, path: bytes, mode: int, terms: Terms) -> int:
+    """Mode in the worktree of a path in conflict; `mode` is its first stage's. 0: missing, or a directory."""
+    try:
+        found = os.lstat(top + b"/" + path)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        raise Inexact(f"cannot look at {path!r}: {error.strerror}") from None
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFDIR:
+        if os.path.lexists(top + b"/" + path + b"/.git"):
+            raise Inexact(f"{path!r} is a repository now")
+        return 0
+    if kind not in (_REGULAR, _LINK):
+        raise Inexact(f"{path!r} is neither a file nor a link")
+    return _mode_of(found.st_mode, mode, terms)
+
+
+def _other_kind(top: bytes, path: bytes, st_mode: int, terms: Terms) -> Verdict:
+    kind_now = stat.S_IFMT(st_mode)
+    if kind_now == stat.S_IFDIR:
+        if os.path.lexists(top + b"/" + path + b"/.git"):
+            raise Inexact(f"{path!r} is a repository now")
+        return b"D", 0
+    if kind_now not in (_REGULAR, _LINK):
+        raise Inexact(f"{path!r} is neither a file nor a link")
+    return b"T", _mode_of(st_mode, 0, terms)
+
+
+def _mode_of(st_mode: int, mode: int, terms: Terms) -> int:
+    if stat.S_ISLNK(st_mode):
+        return _LINK
+    if not terms.file_mode:
+        return mode if mode & _KIND == _REGULAR else 0o100644
+    return 0o100755 if st_mode & 0o100 else 0o100644
+
+
+def _content_oid(top: bytes, path: bytes, found: os.stat_result, oid_bytes: int, terms: Terms) -> bytes:
+    if found.st_size > LARGEST_HASHED_BYTES:
+        raise Inexact(f"{path!r} is too large to be read here")
+    try:
+        if stat.S_ISLNK(found.st_mode):
+            content = os.readlink(top + b"/" + path)
+        else:
+            if terms.conversion is Conversion.ANY:
+                raise Inexact(f"{path!r} may have a filter")
+            fd = os.open(top + b"/" + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(fd, "rb", buffering=0) as file:
+                content = file.read(LARGEST_HASHED_BYTES + 1) or b""
+            if terms.conversion is Conversion.LINE_ENDS and b"\r" in content:
+                raise Inexact(f"{path!r} has carriage returns that git may convert")
+    except OSError as error:
+        raise Inexact(f"cannot read {path!r}: {error.strerror}") from None
+    if len(content) != found.st_size:
+        raise Inexact(f"{path!r} changes while it is read")
+    return object_id(b"blob", content, oid_bytes)
+
+
+def object_id(kind: bytes, content: bytes, oid_bytes: int) -> bytes:
+    """Raw oid of an object; 20 bytes: SHA-1, 32: SHA-256."""
+    digest = hashlib.sha1(usedforsecurity=False) if oid_bytes == 20 else hashlib.sha256()
+    digest.update(b"%b %d\0" % (kind, len(content)))
+    digest.update(content)
+    return digest.digest()
+
+
+def _empty_oid(oid_bytes: int) -> bytes:
+    return _EMPTY[oid_bytes]
+
+
+_EMPTY = {size: object_id(b"blob", b"", size) for size in (20, 32)}

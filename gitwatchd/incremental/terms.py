@@ -1,0 +1,115 @@
+"""Under which terms a repository's status can be kept up to date in the daemon, and what only git can judge. Mostly pure.
+
+Runs: serving thread or a walking thread; `read_terms` reads a few small attribute files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from gitwatchd.errors import GitwatchError
+from gitwatchd.git.index_file import Index
+from gitwatchd.git.repository_config import RepositoryConfig
+from gitwatchd.model.repository import Location
+
+SYSTEM_ATTRIBUTES = b"/etc/gitattributes"
+_REWRITING = (b"filter", b"ident", b"working-tree-encoding")
+"""Attributes that change more than line ends between worktree and object; looked for as bare words, which finds
+too many rather than too few."""
+
+
+class Inexact(GitwatchError):
+    """Only git can say (L3). The message says why, for the log and `doctor`."""
+
+
+class Conversion(Enum):
+    """What git does to a file's bytes before it hashes them."""
+
+    NONE = auto()
+    LINE_ENDS = auto()
+    """At most CRLF to LF: nothing, for bytes without a carriage return."""
+    ANY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    file_mode: bool
+    """core.fileMode: the executable bit counts."""
+    renames: bool
+    """A staged deletion beside a staged addition may be a rename: git has to look."""
+    untracked: bool
+    """False: status.showUntrackedFiles is `no`."""
+    sparse: bool
+    """core.sparseCheckout: a present file with skip-worktree is looked at all the same."""
+    conversion: Conversion
+
+
+def read_terms(location: Location, config: RepositoryConfig, index: Index, attributes: Iterable[bytes]) -> Terms:
+    """`attributes`: directories (relative) known to hold a `.gitattributes`. Raises Inexact."""
+    if location.bare:
+        raise Inexact("a bare repository has no status")
+    if index.inexact is not None:
+        raise Inexact(index.inexact)
+    for key, plain in _PLAIN_BOOLEANS.items():
+        if config.get_bool(key, plain) is not plain:
+            raise Inexact(f"{key.decode()} is set")
+    if (config.get(b"core.checkstat") or b"default").lower() != b"default":
+        raise Inexact("core.checkStat is set")
+    if config.find(b"core.worktree") is not None:
+        raise Inexact("core.worktree is set")
+    shown = config.get(b"status.showuntrackedfiles", b"normal")
+    if shown not in (b"normal", b"no"):
+        raise Inexact("status.showUntrackedFiles is all")
+    return Terms(
+        file_mode=config.get_bool(b"core.filemode", True),
+        renames=_detects_renames(config),
+        untracked=shown == b"normal",
+        sparse=config.get_bool(b"core.sparsecheckout", False),
+        conversion=_conversion(location, config, index, attributes),
+    )
+
+
+_PLAIN_BOOLEANS = {
+    b"core.trustctime": True,
+    b"core.symlinks": True,
+    b"core.ignorestat": False,
+    b"core.ignorecase": False,
+    b"core.precomposeunicode": False,
+    b"status.aheadbehind": True,
+}
+
+
+def _detects_renames(config: RepositoryConfig) -> bool:
+    value = config.get(b"status.renames") or config.get(b"diff.renames") or b"true"
+    if value.lower() in (b"copies", b"copy"):
+        raise Inexact("copies are detected")
+    return config.get_bool(b"status.renames", config.get_bool(b"diff.renames", True))
+
+
+def _conversion(location: Location, config: RepositoryConfig, index: Index, attributes: Iterable[bytes]) -> Conversion:
+    directories = {name.rpartition(b"/")[0] for name in index.names if name.endswith(b".gitattributes")}
+    directories.update(attributes)
+    files = [os.path.join(location.path, directory, b".gitattributes") for directory in directories]
+    files += [location.common_dir + b"/info/attributes", SYSTEM_ATTRIBUTES]
+    if config.attributes_file is not None:
+        files.append(config.attributes_file)
+    found = False
+    for file in files:
+        try:
+            with open(file, "rb") as opened:
+                raw = opened.read()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return Conversion.ANY
+        if any(word in raw for word in _REWRITING):
+            return Conversion.ANY
+        found = found or bool(raw.strip())
+    # A tracked attributes file that is absent from the worktree is read from the index.
+    if len(directories) > sum(os.path.lexists(file) for file in files[: len(directories)]):
+        return Conversion.ANY
+    autocrlf = (config.get(b"core.autocrlf") or b"false").lower()
+    return Conversion.LINE_ENDS if found or autocrlf != b"false" else Conversion.NONE
