@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -218,6 +219,33 @@ def _commit(git: Git, n: int) -> None:
     git("commit", "-qam", "again")
 
 
+def _unstage_a_commit(git: Git, n: int) -> None:
+    """Only the index and a ref move; no file of the worktree does."""
+    append(git.path / "file", b"%d\n" % n)
+    git("commit", "-qam", "again")
+    git("reset", "-q", "HEAD~1")
+
+
+def _leave_a_commit_with_a_deleted_file(git: Git, n: int) -> None:
+    """Committed, deleted by hand, then gone from the index too."""
+    if n % 3 == 0:
+        write(git.path / "extra/file", b"")
+        git("add", "-A")
+        git("commit", "-qm", "extra")
+    elif n % 3 == 1:
+        (git.path / "extra/file").unlink()
+    else:
+        git("reset", "-q", "--hard", "HEAD~1")
+
+
+def _remake_a_directory(git: Git, n: int) -> None:
+    if n % 2 == 0:
+        git("rm", "-rqf", "--ignore-unmatch", "dir")
+        shutil.rmtree(git.path / "dir", ignore_errors=True)
+    else:
+        write(git.path / f"dir/new/deep/{n}", b"")
+
+
 CHANGES = (
     _append,
     _edit_same_size,
@@ -229,6 +257,9 @@ CHANGES = (
     _edit_ignore_rules,
     _stage,
     _commit,
+    _unstage_a_commit,
+    _leave_a_commit_with_a_deleted_file,
+    _remake_a_directory,
 )
 
 

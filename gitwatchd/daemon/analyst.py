@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gitwatchd.analysis.pool import Pool
+from gitwatchd.git.child import end_running_children
 from gitwatchd.loop import Loop, Timer
 from gitwatchd.model.repository import Failed, Job, Outcome
 
@@ -29,10 +30,12 @@ OnOutcome = Callable[[Job, Outcome], None]
 
 
 class Analyst:
-    def __init__(self, loop: Loop, ceiling: int, on_outcome: OnOutcome) -> None:
+    def __init__(
+        self, loop: Loop, ceiling: int, on_outcome: OnOutcome, mount_of: Callable[[bytes], bytes]
+    ) -> None:
         self._loop = loop
         self._on_outcome = on_outcome
-        self.pool = Pool(loop, ceiling, self._pool_done)
+        self.pool = Pool(loop, ceiling, self._pool_done, mount_of)
         self._direct: dict[int, Timer] = {}
         """The jobs that threads carry, by number, with the timer that gives each up."""
         self._number = 0
@@ -102,4 +105,5 @@ class Analyst:
     def close(self) -> None:
         for _ in range(self._threads):
             self._queue.put(None)
+        end_running_children()
         self.pool.close()

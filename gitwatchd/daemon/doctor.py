@@ -16,7 +16,6 @@ from typing import Any
 from gitwatchd import __version__
 from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.engine.events import Level
-from gitwatchd.git.child import git_path, git_version
 from gitwatchd.model.report import State, Watch, text_or_bytes
 from gitwatchd.wire.address import Places
 
@@ -57,6 +56,8 @@ class Doctor:
 
     def facts(self) -> dict[str, Any]:
         """The map of `gitwatchd.render.doctor_view`."""
+        from gitwatchd.git.child import git_path, git_version
+
         fleet, places = self._fleet, self._places
         epoch = time.time()
         states: Counter[str] = Counter()

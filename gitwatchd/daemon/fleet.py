@@ -16,11 +16,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import assert_never
+from functools import cached_property
+from typing import TYPE_CHECKING, assert_never
 
-from gitwatchd.daemon.analyst import Analyst
-from gitwatchd.daemon.increments import Increments
 from gitwatchd.engine.engine import Engine
 from gitwatchd.engine.events import (
     Analyse,
@@ -43,8 +41,6 @@ from gitwatchd.engine.events import (
     Walked,
 )
 from gitwatchd.engine.repository import Repository
-from gitwatchd.git.repository_config import read_config
-from gitwatchd.incremental.terms import Inexact
 from gitwatchd.loop import Loop, Timer
 from gitwatchd.model.report import Standing, Watch, facts_from_wire, facts_to_wire
 from gitwatchd.model.repository import Analysed as AnalysedOutcome
@@ -53,8 +49,11 @@ from gitwatchd.store.cache import Cache
 from gitwatchd.store.cache_reader import CachedRepository
 from gitwatchd.store.intent import Intent, Root, RootKind
 from gitwatchd.watch.changes import Aspect, Changes
-from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED
-from gitwatchd.watch.watcher import Identity, WalkResult, Watcher, read_identity
+
+if TYPE_CHECKING:
+    from gitwatchd.daemon.analyst import Analyst
+    from gitwatchd.daemon.increments import Increments
+    from gitwatchd.watch.watcher import Identity, WalkResult, Watcher
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +96,6 @@ class Fleet:
         intent: Intent,
         cache: Cache,
         index_cache: bytes,
-        ceiling: int,
         on_published: Callable[[Repository], None],
     ) -> None:
         self._loop = loop
@@ -106,9 +104,9 @@ class Fleet:
         self._index_cache = index_cache
         self._on_published = on_published
         self.engine = Engine()
-        self.analyst = Analyst(loop, ceiling, self._on_outcome)
-        self.watcher = Watcher(loop, self)
-        self.increments = Increments(loop, lambda path: self.watcher.drain((path,)), self.watcher.attributes_of)
+        self._started = False
+        self._held_back: list[Effect] = []
+        """What the engine wanted before `start`."""
         self._placing: dict[RepoPath, frozenset[bytes] | None] = {}
         """Directories whose watches are being placed, by repository."""
         self.unreadable: dict[bytes, str] = {}
@@ -123,6 +121,28 @@ class Fleet:
         self._tick: Timer | None = None
         self._sorted: list[RepoPath] | None = None
 
+    # ---- the shells. Made when they are first needed: their imports (watchdog, the readers of git's files) are most of
+    # the daemon's start, and the first replies after a restart come from the cache without them.
+
+    @cached_property
+    def analyst(self) -> Analyst:
+        from gitwatchd.analysis.pool import pool_ceiling
+        from gitwatchd.daemon.analyst import Analyst
+
+        return Analyst(self._loop, pool_ceiling(os.cpu_count() or 1), self._on_outcome, lambda path: self.watcher.mount_of(path))
+
+    @cached_property
+    def watcher(self) -> Watcher:
+        from gitwatchd.watch.watcher import Watcher
+
+        return Watcher(self._loop, self)
+
+    @cached_property
+    def increments(self) -> Increments:
+        from gitwatchd.daemon.increments import Increments
+
+        return Increments(self._loop, lambda path: self.watcher.drain((path,)), self.watcher.attributes_of)
+
     # ---- start and stop
 
     def remember(self, rows: Iterable[CachedRepository]) -> None:
@@ -136,15 +156,22 @@ class Fleet:
         self._sorted = None
 
     def start(self) -> None:
-        """Begin to work in the background: look for repositories below every root, verify what is remembered."""
+        """Begin to work: look for repositories below every root, verify what is remembered. Idempotent."""
+        if self._started:
+            return
+        self._started = True
         self.watcher.start()
         for root in self._roots.values():
             self._discover(root.path, root)
+        held_back, self._held_back = self._held_back, []
+        for effect in held_back:
+            self._carry_out(effect)
         self._feed(Tick())
 
     def close(self) -> None:
-        self.analyst.close()
-        self.watcher.close()
+        if self._started:
+            self.analyst.close()
+            self.watcher.close()
         self._cache.close()
         self.intent.close()
 
@@ -158,9 +185,12 @@ class Fleet:
         root = self.intent.add_root(
             path, kind, permanent=permanent, include_ignored=include_ignored, asked_at=time.time()
         )
-        self._roots[path] = root
-        self.watcher.start()
-        self._discover(path, root)
+        if self._started:
+            self._roots[path] = root
+            self._discover(path, root)
+        else:
+            self._roots[path] = root
+            self.start()
 
     def remove_root(self, path: bytes) -> bool:
         """False when it is no root. Its repositories are forgotten unless another root holds them."""
@@ -261,20 +291,21 @@ class Fleet:
     ) -> QueryId:
         """Answer about `scope`, at once or when the answer is known; `wait_s` 0: with what is known now."""
         query = QueryId(next(self._ids))
-        self.watcher.drain(scope.only or None)
+        wait = wait_s is None or wait_s > 0
+        if wait:
+            self.start()
+        if self._started:
+            self.watcher.drain(scope.only or None)
         members = self._members(scope)
         for path in members:
             self._check_identity(path)
         epoch = time.time()
         for top in scope.tops or scope.only:
             self.intent.touch_root(self.root_of(top), epoch)
-        wait = wait_s is None or wait_s > 0
         deadline = None
         if wait_s is not None and wait_s > 0:
             deadline = self._loop.call_later(wait_s, lambda: self.abandon(query))
         self._open[query] = _Open(scope, on_complete, deadline)
-        if wait:
-            self.watcher.start()
         discovering = not scope.only and self.discovering(scope.tops)
         self._feed(Asked(query, scope.tops, members, discovering, wait, verify, epoch))
         return query
@@ -298,7 +329,7 @@ class Fleet:
     def refresh(self, scope: Scope) -> int:
         """Trust nothing that is known of these repositories: walk and analyse them anew."""
         members = self._members(scope)
-        self.watcher.start()
+        self.start()
         for path in members:
             self._feed(Changed(path, rewalk=True))
         self.rediscover(scope.tops)
@@ -310,6 +341,8 @@ class Fleet:
         rewalk = bool(changes.aspects & (Aspect.IDENTITY | Aspect.LOST))
         if not rewalk and not changes.paths and not changes.new_directories and not changes.aspects:
             return
+        from gitwatchd.watch.repository_watch import TRACKED
+
         followed = self.increments.note(path, changes)
         new_directories = frozenset(changes.new_directories)
         if changes.aspects & Aspect.INDEX and not followed:
@@ -329,6 +362,8 @@ class Fleet:
             self._lose(result.path)
             self.on_found(result.location, self.root_of(result.location.path))
             return
+        from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED
+
         placed = self._placing.pop(result.path, None)
         if placed is None or TRACKED in placed:
             self.increments.drop(result.path)
@@ -380,8 +415,10 @@ class Fleet:
 
     def _check_identity(self, path: RepoPath) -> None:
         repository = self.engine.repositories.get(path)
-        if repository is None or not self.watcher.is_local(path):
+        if repository is None or not self._started or not self.watcher.is_local(path):
             return
+        from gitwatchd.watch.watcher import read_identity
+
         known = self._identities.get(path)
         if repository.gone:
             if os.path.exists(repository.location.git_dir):
@@ -393,9 +430,13 @@ class Fleet:
     # ---- the engine
 
     def _feed(self, event: Event) -> None:
-        self.engine.slots = self.engine.analysing + self.analyst.room(self.engine.backlog)
-        for effect in self.engine.handle(event, time.monotonic()):
-            self._carry_out(effect)
+        engine = self.engine
+        engine.slots = engine.analysing + self.analyst.room(engine.backlog) if self._started else 0
+        for effect in engine.handle(event, time.monotonic()):
+            if self._started or isinstance(effect, Complete):
+                self._carry_out(effect)
+            else:
+                self._held_back.append(effect)
         self._set_tick()
 
     def _set_tick(self) -> None:
@@ -445,6 +486,8 @@ class Fleet:
 
     def _advance(self, repository: Repository, steps: Iterator[AnalysedOutcome | None]) -> None:
         """Run an incremental analysis for a slice; others are served before the next."""
+        from gitwatchd.incremental.terms import Inexact
+
         path = repository.path
         if self.engine.repositories.get(path) is not repository:
             return
@@ -533,6 +576,10 @@ class Fleet:
 
 def _drivers_digest(location: Location) -> bytes:
     """Changes when a filter driver of the repository's own configuration does."""
+    from hashlib import sha256
+
+    from gitwatchd.git.repository_config import read_config
+
     config = read_config(location)
     drivers = {b"filter." + name for name in config.filter_drivers_of_repository()}
     lines = [repr((e.key, e.value)) for e in config.entries if e.key.rpartition(b".")[0] in drivers]

@@ -116,7 +116,6 @@ def _make_private(directory: bytes) -> None:
 class _Daemon:
     def __init__(self, where: Places) -> None:
         # Imported here, after the lock: a start that finds another daemon running ends without paying for this.
-        from gitwatchd.analysis.pool import pool_ceiling
         from gitwatchd.daemon.doctor import Doctor, LastErrors
         from gitwatchd.daemon.fleet import Fleet
         from gitwatchd.daemon.methods import Methods
@@ -135,7 +134,7 @@ class _Daemon:
         intent = Intent(where.intent)
         cache = Cache(where.cache, lambda reason: _log.warning("the cache was made anew: %s", reason))
         self._fleet = Fleet(
-            self._loop, intent, cache, where.indexes, pool_ceiling(os.cpu_count() or 1),
+            self._loop, intent, cache, where.indexes,
             lambda repository: self._methods.publish(repository),
         )  # fmt: skip
         self._doctor = Doctor(where, self._fleet, errors)

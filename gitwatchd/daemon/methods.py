@@ -30,10 +30,6 @@ from gitwatchd.daemon.views import Views, packed_status, report, select_fields
 from gitwatchd.engine.events import QueryId
 from gitwatchd.engine.repository import Repository
 from gitwatchd.errors import EnvironmentFailure, UserError
-from gitwatchd.git.child import git_path, git_version
-from gitwatchd.git.environment import child_environment
-from gitwatchd.git.porcelain import render_without_z
-from gitwatchd.git.repository_config import read_config
 from gitwatchd.loop import Loop, Timer
 from gitwatchd.model.report import Standing, text_or_bytes
 from gitwatchd.model.repository import Analysed, RepoPath
@@ -151,6 +147,10 @@ class Methods:
     # ---- methods
 
     def _hello(self, session: Session, request: Request) -> None:
+        # Imported where they are needed: the first replies after a start are not about git's own files.
+        from gitwatchd.git.child import git_path, git_version
+        from gitwatchd.git.environment import child_environment
+
         environment = child_environment(os.environ)
         session.reply(
             request.id,
@@ -374,6 +374,10 @@ def _entries_of(repository: Repository, standing: Standing, with_z: bool, cwd: b
 
 
 def _without_z(repository: Repository, entries: bytes, cwd: bytes | None) -> bytes:
+    from gitwatchd.git.environment import child_environment
+    from gitwatchd.git.porcelain import render_without_z
+    from gitwatchd.git.repository_config import read_config
+
     config = read_config(repository.location, environment=child_environment(os.environ))
     prefix = b""
     top = repository.path

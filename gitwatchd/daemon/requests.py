@@ -12,7 +12,6 @@ from typing import Any
 
 from gitwatchd.daemon.fleet import Fleet, Scope
 from gitwatchd.errors import UserError
-from gitwatchd.git.layout import read_location
 from gitwatchd.model.report import Wire, text_or_bytes
 from gitwatchd.model.repository import RepoPath
 from gitwatchd.store.intent import RootKind
@@ -109,6 +108,8 @@ def resolve(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
 
 def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
     """The repository that `directory` (resolved) lies in; one that nobody knew becomes known."""
+    from gitwatchd.git.layout import read_location  # not needed for the first replies after a start
+
     candidate = directory
     while True:
         known = fleet.repository(candidate)

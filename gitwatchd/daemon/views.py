@@ -19,6 +19,7 @@ from gitwatchd.wire.rpc import pack
 
 _REPOS = pack("repos")
 _ERRORS = pack("errors")
+_MAP16_HEADER_BYTES = 3
 
 
 def standing_to_wire(standing: Standing) -> Wire:
@@ -65,7 +66,7 @@ class Views:
         view = self._views.get(repository.path)
         if view is None or view.outcome is not repository.outcome or view.location is not repository.location:
             whole = {**identity_to_wire(repository), **facts_to_wire(repository.facts())}
-            body = b"".join([pack(key) + pack(value) for key, value in whole.items()])
+            body = pack(whole)[_MAP16_HEADER_BYTES:]  # more than 15 fields: its header is a map16's
             view = _View(repository.outcome, repository.location, body, len(whole))
             self._views[repository.path] = view
         return view

@@ -4,16 +4,19 @@ Owns: the state of every repository and every open query. Runs: serving thread o
 Invariant: at most one piece of work per repository is in flight.
 Invariant: a repository that changes while its work runs stays marked for later requests, and the work is not restarted:
 a log that grows every 50 ms would starve it.
-Invariant: work answers a request as fresh only if it began after the request arrived, or if nothing had happened between
-its beginning and the request.
+Invariant: work answers a request as fresh only if it began after the request arrived, or if nothing had happened
+between its beginning and the request. Where that cannot be known (polled, or new directories), it began after.
+The shell drops the result of work whose repository was forgotten meanwhile, even if the same path is known again.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from gitwatchd.engine.backlog import Backlog
 from gitwatchd.engine.events import (
     Analyse,
     Analysed,
@@ -37,7 +40,6 @@ from gitwatchd.engine.events import (
 from gitwatchd.engine.repository import FAILED_RETRY_S, NEVER, Repository, Running
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Failed, Gone, RepoPath
-
 
 WALK_SLOTS = 4
 """Walks handed out at once: enough to keep the walking thread busy, few enough that a request's walk is soon next."""
@@ -68,8 +70,12 @@ class Engine:
         self.levels: dict[Level, int] = dict.fromkeys(Level, 0)
         self._analysing = 0
         self._walking = 0
-        self._pending: dict[RepoPath, None] = {}
-        """Repositories that may have work to start: looked at after each event, so that no event costs O(all)."""
+        self._touched: dict[RepoPath, None] = {}
+        """Repositories that this event may have given a reason to work: no event costs O(all)."""
+        self._walks = Backlog()
+        self._analyses = Backlog()
+        self._dues: list[tuple[float, RepoPath]] = []
+        """A heap with one place for each of `_debounced`: not after the time at which its change is due."""
         self._debounced: set[RepoPath] = set()
 
     # ---- what the shell may read
@@ -77,17 +83,15 @@ class Engine:
     @property
     def backlog(self) -> int:
         """Analyses wanted or running."""
-        wanted = (self.repositories[path] for path in self._pending)
-        return self._analysing + sum(1 for r in wanted if r.running is None and (r.waiting or r.wanted))
+        return self._analysing + len(self._walks) + len(self._analyses)
 
     @property
     def analysing(self) -> int:
         return self._analysing
 
     def wake_at(self) -> float | None:
-        """When a `Tick` is needed next."""
-        dues = [due for path in self._debounced if (due := self.repositories[path].due_at()) is not None]
-        return min(dues, default=None)
+        """When a `Tick` is needed next, or a little before that."""
+        return self._dues[0][0] if self._dues else None
 
     def unanswered(self, query: QueryId) -> frozenset[RepoPath]:
         """Members of an open or just completed query whose outcome does not answer it."""
@@ -153,7 +157,7 @@ class Engine:
         else:
             return
         repository.wanted = True
-        self._pending[path] = None
+        self._touched[path] = None
         for query in self.queries.values():
             if query.wait and not query.expired and _covers(query.scope, path):
                 query.members.add(path)
@@ -170,9 +174,15 @@ class Engine:
             repository.walk_all = True
         if event.whole or event.rewalk:
             repository.whole = True
-        self._debounced.add(event.path)
-        if repository.waiting:
-            self._pending[event.path] = None
+        self._debounce(repository)
+        self._touched[event.path] = None
+
+    def _debounce(self, repository: Repository) -> None:
+        due = repository.due_at()
+        # A place that is there already is not too late: what is due is only ever put off.
+        if due is not None and repository.path not in self._debounced:
+            self._debounced.add(repository.path)
+            heapq.heappush(self._dues, (due, repository.path))
 
     def _handle_walked(self, event: Walked) -> None:
         repository = self.repositories.get(event.location.path)
@@ -182,13 +192,17 @@ class Engine:
             repository.running = None
             self._walking -= 1
         repository.location = event.location
+        if repository.gone:
+            repository.outcome, repository.gone_shown = None, False
+        if repository.watch is not Watch.WATCHED:
+            repository.whole = True  # what happened while no event told is in nobody's list of changes
         repository.watch, repository.watch_reason, repository.watch_hint = event.watch, event.reason, event.hint
         # What happened in those directories before their watches were in place raised no event: an outcome whose work
         # began before now proves nothing about them.
         if repository.covered == repository.generation:
             repository.covered = NEVER
         repository.wanted = repository.just_walked = True
-        self._pending[repository.path] = None
+        self._touched[repository.path] = None
 
     def _handle_analysed(self, event: Analysed, now: float, effects: list[Effect]) -> None:
         repository = self.repositories.get(event.path)
@@ -198,13 +212,14 @@ class Engine:
         if running is None or running.walking:
             # Said by the walk itself: there is nothing at that place any more.
             self._walking -= running is not None
-            running = Running(True, repository.generation, NEVER, False)
+            running = running or Running(True, repository.generation, NEVER)
         else:
             self._analysing -= 1
         repository.running = None
         self.levels[event.level] += 1
         changed = repository.outcome != event.outcome or repository.verified_at is None
         repository.outcome = event.outcome
+        repository.just_walked = False
         repository.covered = running.covers
         repository.verified_at = event.at
         if isinstance(event.outcome, Failed):
@@ -213,16 +228,20 @@ class Engine:
         if isinstance(event.outcome, Gone):
             repository.walk_all, repository.new_directories = False, set()
             repository.changed_since, repository.wanted = None, False
-        if repository.generation == running.generation:
+        elif repository.covered == repository.generation:
             repository.changed_since = None
-            self._debounced.discard(event.path)
-        elif repository.changed_since is not None:
-            repository.changed_since = now
+        else:
+            # There is more to find: changes came meanwhile, or directories that were not watched yet.
+            repository.postpone(now)
+            self._debounce(repository)
         for query_id in self._answer(repository, running.generation):
             self._complete_if_done(query_id, effects)
+        if repository.gone and repository.waiting:
+            # Asked for since that work began: it may be back.
+            repository.walk_all = True
         if changed:
             effects.append(Publish(event.path))
-        self._pending[event.path] = None
+        self._touched[event.path] = None
 
     def _handle_asked(self, event: Asked, now: float, effects: list[Effect]) -> None:
         query = Query(event.scope, set(event.paths), discovering=event.discovering and event.wait, wait=event.wait)
@@ -240,13 +259,13 @@ class Engine:
                     self.levels[Level.L0] += 1
                     continue
                 repository.generation += 1
-            elif repository.watch is not Watch.WATCHED and not repository.needs_walk:
-                # No event will tell: only work that begins from now on can answer.
+            elif repository.analysing_blindly:
+                # No event told what happened since that work began: only work that begins from now on can answer.
                 repository.generation += 1
             query.need[path] = repository.generation
             if event.wait:
                 repository.waiting = True
-                self._pending[path] = None
+                self._touched[path] = None
         if not event.wait:
             query.expired = True
         self._complete_if_done(event.query, effects)
@@ -260,8 +279,8 @@ class Engine:
                 self._walking -= 1
             else:
                 self._analysing -= 1
-        self._pending.pop(event.path, None)
-        self._debounced.discard(event.path)
+        self._walks.discard(event.path)
+        self._analyses.discard(event.path)
         effects.append(Release(event.path))
         for query_id, query in list(self.queries.items()):
             query.members.discard(event.path)
@@ -283,6 +302,7 @@ class Engine:
     def _refresh_waiting(self, path: RepoPath) -> None:
         if (repository := self.repositories.get(path)) is not None:
             repository.waiting = any(path in q.need and q.wait and not q.expired for q in self.queries.values())
+            self._touched[path] = None
 
     def _complete_if_done(self, query_id: QueryId, effects: list[Effect]) -> None:
         query = self.queries[query_id]
@@ -292,40 +312,52 @@ class Engine:
     # ---- work
 
     def _start_work(self, now: float) -> Iterator[Effect]:
-        for path in list(self._debounced):
-            repository = self.repositories[path]
-            due = repository.due_at()
-            if due is None:
-                self._debounced.discard(path)
-            elif due <= now:
-                self._debounced.discard(path)
-                repository.wanted = True
-                self._pending[path] = None
-        walks: list[Repository] = []
-        analyses: list[Repository] = []
-        for path in list(self._pending):
-            repository = self.repositories[path]
-            if repository.running is not None:
+        self._take_due(now)
+        for path in self._touched:
+            if (repository := self.repositories.get(path)) is not None:
+                self._file(repository)
+        self._touched.clear()
+        while self._walking < WALK_SLOTS and (first := self._walks.pop()) is not None:
+            yield self._start_walk(self.repositories[first])
+        while self._analysing < self.slots and (first := self._analyses.pop()) is not None:
+            yield self._start_analysis(self.repositories[first])
+
+    def _take_due(self, now: float) -> None:
+        """Want the analysis of those that were quiet long enough."""
+        while self._dues and self._dues[0][0] <= now:
+            _, path = heapq.heappop(self._dues)
+            self._debounced.discard(path)
+            repository = self.repositories.get(path)
+            due = None if repository is None else repository.due_at()
+            if repository is None or due is None:
                 continue
-            if not (repository.waiting or repository.wanted) or (repository.gone and not repository.walk_all):
-                del self._pending[path]
-            elif repository.needs_walk and not repository.just_walked:
-                walks.append(repository)
-            elif repository.current and not repository.waiting:
-                repository.wanted = False
-                del self._pending[path]
+            if due > now:
+                self._debounce(repository)
             else:
-                analyses.append(repository)
-        for repository in _first(walks, WALK_SLOTS - self._walking):
-            yield self._start_walk(repository)
-        for repository in _first(analyses, self.slots - self._analysing):
-            yield self._start_analysis(repository)
+                repository.wanted = True
+                self._touched[path] = None
+
+    def _file(self, repository: Repository) -> None:
+        """Put a repository where it waits for the work it needs, or nowhere."""
+        backlog = None
+        if repository.running is None and (repository.waiting or repository.wanted):
+            if repository.needs_walk and not repository.just_walked:
+                backlog = self._walks
+            elif repository.gone or (repository.current and not repository.waiting):
+                repository.wanted = False
+            else:
+                backlog = self._analyses
+        for other in (self._walks, self._analyses):
+            if other is not backlog:
+                other.discard(repository.path)
+        if backlog is not None:
+            backlog.put(repository)
 
     def _start_walk(self, repository: Repository) -> Walk:
         everything = repository.walk_all
         directories = None if everything else frozenset(repository.new_directories)
         repository.walk_all, repository.new_directories = False, set()
-        repository.running = Running(True, repository.generation, NEVER, False)
+        repository.running = Running(True, repository.generation, NEVER)
         self._walking += 1
         return Walk(repository.path, directories)
 
@@ -334,21 +366,13 @@ class Engine:
         # Directories may appear faster than they are walked; the waiting request is answered all the same, but what
         # happens in them unseen must not be covered by this work.
         covers = NEVER if repository.needs_walk else generation
-        repository.running = Running(False, generation, covers, repository.whole)
+        repository.running = Running(False, generation, covers)
         repository.just_walked = False
-        whole, repository.whole = repository.whole, False
+        # Where no event tells there is no list of changes to start from.
+        whole, repository.whole = repository.whole or repository.watch is not Watch.WATCHED, False
         repository.wanted = False
-        self._pending.pop(repository.path, None)
         self._analysing += 1
         return Analyse(repository.path, whole)
-
-
-def _first(repositories: list[Repository], count: int) -> list[Repository]:
-    """The most urgent: those that somebody waits for, then the most recently asked."""
-    if count <= 0:
-        return []
-    repositories.sort(key=lambda r: (not r.waiting, -r.asked_at))
-    return repositories[:count]
 
 
 def _covers(scope: tuple[bytes, ...], path: bytes) -> bool:

@@ -29,7 +29,6 @@ class Running:
     """Generation when it began."""
     covers: int
     """Generation that its result proves; NEVER when directories were unwatched as it began."""
-    whole: bool
 
 
 @dataclass(slots=True)
@@ -77,11 +76,25 @@ class Repository:
     def needs_walk(self) -> bool:
         return self.walk_all or bool(self.new_directories)
 
+    @property
+    def analysing_blindly(self) -> bool:
+        """An analysis is in flight, and what happened since it began may have raised no event."""
+        running = self.running
+        if running is None or running.walking:
+            return False
+        return self.watch is not Watch.WATCHED or running.covers != running.generation
+
     def note_change(self, now: float) -> None:
         self.generation += 1
         self.quiet_from = now + QUIET_S
         if self.changed_since is None:
             self.changed_since = now
+
+    def postpone(self, now: float) -> None:
+        """There is more to analyse, after a pause: an analysis has just ended."""
+        if self.changed_since is not None or self.needs_walk:
+            self.changed_since = now
+            self.quiet_from = max(self.quiet_from, now + QUIET_S)
 
     def due_at(self) -> float | None:
         """When the change is analysed unasked; None when there is nothing to do."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from gitwatchd.git.layout import is_bare_layout, read_location
 from gitwatchd.model.repository import Location, RepoPath
 from gitwatchd.watch.mounts import Mounts, read_mounts
+from gitwatchd.watch.table import path_below
 from gitwatchd.watch.walk import find_nested
 
 Enter = Callable[[bytes], None]
@@ -26,11 +27,13 @@ def walk_root(
     *,
     enter: Enter = lambda _path: None,
     half_made: Enter = lambda _path: None,
+    found: Enter = lambda _path: None,
     unreadable: Callable[[bytes, OSError], None] = lambda _path, _error: None,
 ) -> Iterator[Location]:
     """Repositories at and below `root` (absolute, resolved), outside of other repositories.
 
-    `half_made` is called with a `.git` that is no repository yet (a clone in progress).
+    `half_made` is called with a `.git` that is no repository yet (a clone in progress), `found` with the directory that
+    holds a repository (core.worktree may lead elsewhere).
     """
     stack = [root]
     while stack:
@@ -51,11 +54,14 @@ def walk_root(
             continue
         if b".git" in names or is_bare_layout(names):
             location = read_location(directory)
+            if location is None and b".git" in names:
+                half_made(path_below(directory, b".git"))
+                # It may have become one before somebody watched for that.
+                location = read_location(directory)
             if location is not None:
+                found(directory)
                 yield location
                 continue
-            if b".git" in names:
-                half_made(directory + b"/.git")
         below.sort(reverse=True)
         stack += [path for path in below if path not in mounts.types and not path.endswith(b"/.git")]
 

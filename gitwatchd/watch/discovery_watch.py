@@ -7,11 +7,13 @@ Runs: `note` and the `take_` functions on the serving thread; `enter` and the li
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 
 from gitwatchd.watch.changes import Role
-from gitwatchd.watch.inotify import CREATE, DELETE, DELETE_SELF, ISDIR, MOVE_SELF, MOVED_FROM, MOVED_TO
-from gitwatchd.watch.table import WatchTable
+from gitwatchd.watch.inotify import ATTRIB, CREATE, DELETE, DELETE_SELF, ISDIR, MOVE_SELF, MOVED_FROM, MOVED_TO
+from gitwatchd.watch.table import WatchTable, path_below
+from gitwatchd.watch.walk import git_dir_in_making
 
 DEEPEST_LEVEL = 4
 """Levels below a root at which directories outside of repositories are watched; deeper ones wait for a refresh."""
@@ -40,6 +42,8 @@ class DiscoveryWatch:
         """Paths at and below which repositories may be gone."""
         self.everything = False
         """Events were lost: every root has to be walked again."""
+        self._awaited: dict[bytes, bytes] = {}
+        """Git dirs that are no repositories yet, by the directory that holds their `.git`; discovering thread."""
 
     def enter(self, directory: bytes, root: bytes) -> None:
         """Watch a directory that holds no repository of its own, when it is near enough to its root."""
@@ -48,13 +52,20 @@ class DiscoveryWatch:
         if len(names) <= DEEPEST_LEVEL and not SKIPPED.intersection(names):
             self._add(directory, Role.WORKTREE, directory)
 
-    def await_head(self, git_dir: bytes) -> None:
+    def await_head(self, dot_git: bytes) -> None:
         """Watch a `.git` that is no repository yet: its HEAD, objects and refs make it one."""
-        self._add(git_dir, Role.NESTED, git_dir.removesuffix(b"/.git"))
+        directory = dot_git.removesuffix(b"/.git")
+        git_dir = git_dir_in_making(dot_git)
+        if git_dir is not None:
+            self._awaited[directory] = git_dir
+            self._add(git_dir, Role.NESTED, directory)
 
     def leave(self, directory: bytes) -> None:
         """A repository was found there: its own watches take over."""
         self._table.withdraw(directory, self)
+        git_dir = self._awaited.pop(directory, None)
+        if git_dir is not None:
+            self._table.withdraw(git_dir, self, Role.NESTED)
 
     def _add(self, path: bytes, role: Role, prefix: bytes) -> None:
         try:
@@ -76,10 +87,12 @@ class DiscoveryWatch:
             elif mask & _LEFT:
                 self.left.add(prefix)
         elif mask & ISDIR:
-            if mask & _APPEARED:
-                self.again.add(prefix + b"/" + name)
-            elif mask & _LEFT:
-                self.left.add(prefix + b"/" + name)
+            path = path_below(prefix, name)
+            if mask & (_LEFT | ATTRIB):
+                self.left.add(path)
+            # ATTRIB: what nobody could read when it was walked may be readable now.
+            if mask & _APPEARED or (mask & ATTRIB and not self._table.watches(path, self)):
+                self.again.add(path)
 
     def take(self) -> tuple[set[bytes], set[bytes], bool]:
         """(directories to walk, paths that repositories may have left, whether everything is to be walked)."""
@@ -91,33 +104,48 @@ class DiscoveryWatch:
 class ConfigurationWatch:
     """The sink of the files that configure git for more than one repository, those that do not exist yet included."""
 
-    def __init__(self, table: WatchTable) -> None:
+    def __init__(self, table: WatchTable, is_local: Callable[[bytes], bool]) -> None:
         self._table = table
+        self._is_local = is_local
+        self._lock = threading.Lock()
+        """Held while files are covered, and never while waiting for another but the table's."""
         self._names: dict[bytes, set[bytes]] = {}
         self._sources: set[bytes] = set()
         self.changed = False
 
     def cover(self, sources: Iterable[bytes]) -> None:
-        """Watch these files (absolute) too. Any thread."""
-        for source in set(sources) - self._sources:
-            self._cover(source)
-            target = os.path.realpath(source)
-            if target != source:
-                self._cover(target)
-            self._sources.add(source)
+        """Watch these files (absolute) too. Walking thread."""
+        with self._lock:
+            for source in set(sources) - self._sources:
+                self._sources.add(source)
+                self._cover(source)
 
-    def _cover(self, path: bytes) -> None:
+    def _cover(self, source: bytes) -> None:
+        if not self._is_local(source):
+            return  # whoever waits for a dead mount holds the lock
+        self._place(source)
+        target = os.path.realpath(source)
+        if target != source:
+            self._place(target)
+
+    def _place(self, path: bytes) -> None:
         """Watch for `path` in the nearest directory above it that exists."""
-        directory, _, name = path.rpartition(b"/")
+        above, _, name = path.rpartition(b"/")
+        directory = above
         while True:
-            self._names.setdefault(directory or b"/", set()).add(name)
+            directory = directory or b"/"
+            self._names.setdefault(directory, set()).add(name)
             try:
-                self._table.add(directory or b"/", self, Role.INFO, directory or b"/")
-                return
-            except FileNotFoundError:
+                self._table.add(directory, self, Role.INFO, directory)
+            except (FileNotFoundError, NotADirectoryError):
                 directory, _, name = directory.rpartition(b"/")
+                continue
             except OSError:
                 return
+            if directory == (above or b"/") or not os.path.isdir(path_below(directory, name)):
+                return
+            # What was missing appeared before its parent was watched: begin again, nearer to the file.
+            directory, _, name = path.rpartition(b"/")
 
     def lost(self) -> None:
         self.changed = True
@@ -127,9 +155,11 @@ class ConfigurationWatch:
             self.changed = True
 
     def take(self) -> bool:
-        """Whether any of the files may have changed; the watches are placed anew, as directories may have appeared."""
+        """Whether any of the files may have changed. Their watches are in place again when it returns, as directories on
+        their way may have appeared or links been turned. Serving thread."""
         changed, self.changed = self.changed, False
         if changed:
-            sources, self._sources, self._names = self._sources, set(), {}
-            self.cover(sources)
+            with self._lock:
+                for source in self._sources:
+                    self._cover(source)
         return changed

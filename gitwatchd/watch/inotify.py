@@ -8,9 +8,12 @@ The names of watchdog's that are used are private to it: pyproject pins the vers
 
 from __future__ import annotations
 
+import array
 import ctypes
 import errno
+import fcntl
 import os
+import termios
 
 from watchdog.observers.inotify_c import (
     InotifyConstants,
@@ -90,10 +93,17 @@ class InotifyQueue(InotifyFD):
         """End a watch; one that the kernel has already ended is no error."""
         inotify_rm_watch(self._inotify_fd, WatchDescriptor(wd))
 
-    def read(self) -> list[Event]:
-        """Everything queued now, up to one buffer; empty when the queue is drained. Serving thread only."""
+    def queued_bytes(self) -> int:
+        """Size of what is in the queue now."""
+        size = array.array("i", [0])
+        fcntl.ioctl(self._inotify_fd, termios.FIONREAD, size)
+        return size[0]
+
+    def read(self) -> tuple[list[Event], int]:
+        """The oldest events, and their size in bytes; none when the queue is empty. Serving thread only."""
         try:
             buffer = os.read(self._inotify_fd, READ_BYTES)
         except BlockingIOError:
-            return []
-        return [(wd, mask, name) for wd, mask, _cookie, name in InotifyFD._parse_event_buffer(buffer)]
+            return [], 0
+        events = [(wd, mask, name) for wd, mask, _cookie, name in InotifyFD._parse_event_buffer(buffer)]
+        return events, len(buffer)

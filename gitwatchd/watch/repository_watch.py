@@ -1,6 +1,8 @@
 """What the kernel told about one repository since it was last asked.
 
-Owns: the changes noted for one repository. Runs: `note` and `take` on the serving thread.
+Owns: the changes noted for one repository, and which of its directories hold attributes. Runs: `note` and `take` on the
+serving thread, `add` and `note_attributes` on a walking thread, `release` on either.
+Invariant: nothing is watched for it after `release`, even by a walk that is still under way.
 """
 
 from __future__ import annotations
@@ -13,13 +15,22 @@ from gitwatchd.watch.table import WatchTable
 _APPEARED = CREATE | MOVED_TO
 _LEFT = DELETE | MOVED_FROM
 _SELF_LEFT = DELETE_SELF | MOVE_SELF
-_TREE_ROLES = frozenset({Role.REFS, Role.ACTION, Role.LOGS, Role.INFO, Role.MODULE})
+_HOLDING_WATCHED = frozenset(
+    {
+        Role.GIT_DIR, Role.COMMON_DIR, Role.REFS, Role.ACTION, Role.LOGS, Role.INFO, Role.MODULE, Role.WORKTREES,
+    }
+)  # fmt: skip
+"""Directories of git's in which a new directory may have to be watched."""
 _RULES = {b".gitignore": Aspect.IGNORE, b".gitattributes": Aspect.ATTRIBUTES}
 
 TRACKED = b".git"
 """In `Changes.new_directories`: the directories that the index names. No worktree directory can have this name."""
 GIT_DIRECTORIES = b".git/"
-"""In `Changes.new_directories`: the directories of the git dir."""
+"""In `Changes.new_directories`: the directories of the git dir, and what the configuration names outside of it."""
+
+
+class Released(Exception):
+    """Nobody wants these watches any more."""
 
 
 class RepositoryWatch:
@@ -30,7 +41,37 @@ class RepositoryWatch:
         self.table = table
         self.changes = Changes()
         self.attributes: set[bytes] = set()
-        """Directories in which a `.gitattributes` was seen, relative; for the incremental level."""
+        """Directories in which a `.gitattributes` was seen, relative; for the incremental level. Replaced, never
+        changed: two threads look at it."""
+        self.rules: object = None
+        """What the ignore rules outside of the worktree were when it was walked; the walking thread's own."""
+        self._released = False
+
+    # ---- watches
+
+    def add(self, path: bytes, role: Role, prefix: bytes) -> None:
+        """Watch a directory, as `WatchTable.add`; raises Released as well."""
+        with self.table.lock:
+            if self._released:
+                raise Released
+            self.table.add(path, self, role, prefix)
+
+    def release(self) -> None:
+        """Drop every watch, for good."""
+        with self.table.lock:
+            self._released = True
+            self.table.release(self)
+
+    @property
+    def released(self) -> bool:
+        return self._released
+
+    def note_attributes(self, directories: set[bytes]) -> None:
+        """A walk saw a `.gitattributes` in each of these."""
+        with self.table.lock:
+            self.attributes = self.attributes | directories
+
+    # ---- changes; the table's lock is held
 
     def take(self) -> Changes:
         changes, self.changes = self.changes, Changes()
@@ -54,21 +95,40 @@ class RepositoryWatch:
                 changes.paths.add(prefix[:-1])
             return
         if name == b".git":
-            changes.aspects |= Aspect.NESTED if prefix else Aspect.IDENTITY
             if prefix:
-                changes.new_directories.add(prefix[:-1])
+                self._note_nested(prefix)
+            else:
+                changes.aspects |= Aspect.IDENTITY
             return
         path = prefix + name
         changes.paths.add(path)
         if mask & ISDIR:
             # ATTRIB: a directory that could not be read when it was walked may be readable now.
-            if mask & _APPEARED or (mask & ATTRIB and not self.table.watches(self.location.path + b"/" + path)):
+            if mask & _APPEARED or (mask & ATTRIB and not self._watches(path)):
                 changes.new_directories.add(path)
+            elif mask & _LEFT and self.attributes:
+                self._forget_attributes(path)
         elif name in _RULES:
             changes.aspects |= _RULES[name]
             if name == b".gitignore":
                 # A directory that is no longer ignored has to be watched from now on.
                 changes.new_directories.add(prefix[:-1])
+            elif mask & _LEFT:
+                self.attributes = self.attributes - {prefix[:-1]}
+            else:
+                self.attributes = self.attributes | {prefix[:-1]}
+
+    def _watches(self, path: bytes) -> bool:
+        return self.table.watches(self.location.path + b"/" + path, self)
+
+    def _forget_attributes(self, path: bytes) -> None:
+        self.attributes = {d for d in self.attributes if d != path and not d.startswith(path + b"/")}
+
+    def _note_nested(self, prefix: bytes) -> None:
+        """The repository at `prefix`, or one that appears there, may have become another entry of the answer."""
+        self.changes.aspects |= Aspect.NESTED
+        self.changes.paths.add(prefix[:-1])
+        self.changes.new_directories.add(prefix[:-1])
 
     def _note_git(self, role: Role, prefix: bytes, mask: int, name: bytes) -> None:
         changes = self.changes
@@ -82,15 +142,16 @@ class RepositoryWatch:
             # A lock that vanishes is how `git reflog delete` shows: no other event names what it rewrote.
             name = name[:-5]
         aspect = aspect_of(role, name)
+        if not aspect:
+            return
         if aspect is Aspect.NESTED:
-            changes.new_directories.add(prefix[:-1])
-        if (
-            mask & ISDIR
-            and mask & _APPEARED
-            and aspect
-            and (role in _TREE_ROLES or role in (Role.GIT_DIR, Role.COMMON_DIR, Role.WORKTREES))
-        ):
+            self._note_nested(prefix)
+            return
+        changes.aspects |= aspect
+        if mask & ISDIR and mask & _APPEARED and role in _HOLDING_WATCHED:
+            changes.new_directories.add(GIT_DIRECTORIES)
+        if aspect & (Aspect.CONFIG | Aspect.IGNORE):
+            # Other files may configure it from now on, and other directories may be ignored.
             changes.new_directories.add(GIT_DIRECTORIES)
         if aspect & Aspect.SUBMODULE:
             changes.new_directories.add(TRACKED)
-        changes.aspects |= aspect

@@ -11,8 +11,9 @@ Never: follows a symbolic link, watches a file.
 from __future__ import annotations
 
 import errno
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from gitwatchd.watch.changes import Role
@@ -24,10 +25,22 @@ from gitwatchd.watch.inotify import (
     OVERFLOW,
     UNMOUNT,
     InotifyQueue,
+    InstanceLimitReached,
     WatchLimitReached,
 )
 
+_log = logging.getLogger(__name__)
+
 _NAME_LEFT = MOVED_FROM | DELETE
+
+
+def path_below(directory: bytes, name: bytes) -> bytes:
+    """The absolute path of `name` in `directory`, which may be the root of the file system."""
+    return (b"" if directory == b"/" else directory) + b"/" + name
+
+
+def _parent_of(path: bytes) -> bytes:
+    return path.rpartition(b"/")[0] or b"/"
 
 
 class Sink(Protocol):
@@ -51,10 +64,16 @@ class _Directory:
 
 
 class WatchTable:
-    """`limit` caps the number of watches below what the kernel allows (tests, and fairness to other programs)."""
+    """`limit` caps the number of watches below what the kernel allows (tests, and fairness to other programs).
+
+    Where the kernel gives no queue the table is blind: it refuses every watch, and its repositories are polled.
+    """
 
     def __init__(self, limit: int | None = None) -> None:
-        self.queue = InotifyQueue()
+        try:
+            self.queue: InotifyQueue | None = InotifyQueue()
+        except OSError:
+            self.queue = None
         self.limit = limit
         self.lock = threading.RLock()
         self.touched: set[Sink] = set()
@@ -62,6 +81,8 @@ class WatchTable:
         self.events = 0
         self.overflows = 0
         self._closed = False
+        self._evicted: set[Sink] = set()
+        """Sinks whose watch was ended before its last events were read: they are told that they lost some."""
         self._by_wd: dict[int, list[_Directory]] = {}
         self._by_path: dict[bytes, _Directory] = {}
         self._of_sink: dict[Sink, set[bytes]] = {}
@@ -72,30 +93,35 @@ class WatchTable:
     def count(self, sink: Sink) -> int:
         return len(self._of_sink.get(sink, ()))
 
-    def watches(self, path: bytes) -> bool:
-        return path in self._by_path
+    def watches(self, path: bytes, sink: Sink) -> bool:
+        return path in self._of_sink.get(sink, ())
 
     def add(self, path: bytes, sink: Sink, role: Role, prefix: bytes) -> None:
         """Watch the directory `path` (absolute) for `sink`; again is harmless.
 
-        Raises WatchLimitReached, or OSError when the directory is gone or may not be read.
+        Raises WatchLimitReached, InstanceLimitReached, or OSError when the directory is gone or may not be read.
         """
         with self.lock:
             if self._closed:
                 raise OSError(errno.EBADF, "this table is closed")
+            if self.queue is None:
+                raise InstanceLimitReached(errno.EMFILE, "no inotify instance left")
             directory = self._by_path.get(path)
             if directory is None and self.limit is not None and len(self._by_wd) >= self.limit:
                 raise WatchLimitReached(errno.ENOSPC, "own watch limit reached")
             wd = self.queue.add(path)
             if directory is not None and directory.wd != wd:
-                # Another inode is there now, and the event that says so is still in the queue.
+                # Another inode is there now. The events that say so are still in the queue, and nobody will know for
+                # whom they are once its descriptor is forgotten.
+                self._evicted.update(owner[0] for gone in self._at_and_below(path) for owner in gone.owners)
+                self._evicted.discard(sink)
                 self.drop_tree(path)
                 directory = None
             if directory is None:
                 directory = self._by_path[path] = _Directory(path, wd)
                 self._by_wd.setdefault(wd, []).append(directory)
-                parent = self._by_path.get(path.rpartition(b"/")[0])
-                if parent is not None:
+                parent = self._by_path.get(_parent_of(path))
+                if parent is not None and parent is not directory:
                     if parent.children is None:
                         parent.children = {}
                     parent.children[path] = directory
@@ -111,11 +137,11 @@ class WatchTable:
                 self._unlink(directory)
                 self._forget(directory)
 
-    def withdraw(self, path: bytes, sink: Sink) -> None:
-        """End the watches of `path` and of all below it for `sink`; other owners keep theirs."""
+    def withdraw(self, path: bytes, sink: Sink, role: Role | None = None) -> None:
+        """End the watches of `path` and of all below it for `sink` (as `role`); other owners keep theirs."""
         with self.lock:
             for directory in self._at_and_below(path):
-                self._disown(directory, sink)
+                self._disown(directory, sink, role)
 
     def _at_and_below(self, path: bytes) -> list[_Directory]:
         top = self._by_path.get(path)
@@ -125,8 +151,12 @@ class WatchTable:
                 found.extend(directory.children.values())
         return found
 
-    def _disown(self, directory: _Directory, sink: Sink) -> None:
-        directory.owners = [owner for owner in directory.owners if owner[0] is not sink]
+    def _disown(self, directory: _Directory, sink: Sink, role: Role | None = None) -> None:
+        directory.owners = [
+            owner for owner in directory.owners if owner[0] is not sink or (role is not None and owner[1] is not role)
+        ]
+        if any(owner[0] is sink for owner in directory.owners):
+            return
         if (paths := self._of_sink.get(sink)) is not None:
             paths.discard(directory.path)
         if not directory.owners:
@@ -140,9 +170,10 @@ class WatchTable:
                 if (directory := self._by_path.get(path)) is not None:
                     self._disown(directory, sink)
             self.touched.discard(sink)
+            self._evicted.discard(sink)
 
     def _unlink(self, directory: _Directory) -> None:
-        parent = self._by_path.get(directory.path.rpartition(b"/")[0])
+        parent = self._by_path.get(_parent_of(directory.path))
         if parent is not None and parent.children is not None:
             parent.children.pop(directory.path, None)
 
@@ -160,18 +191,35 @@ class WatchTable:
         same.remove(directory)
         if not same:
             del self._by_wd[directory.wd]
-            self.queue.remove(directory.wd)
+            if self.queue is not None:
+                self.queue.remove(directory.wd)
 
     def drain(self) -> bool:
-        """Read and apply everything the kernel has queued; say whether there was anything. Serving thread only."""
-        events = [] if self._closed else self.queue.read()
-        if not events:
+        """Read and apply everything the kernel has queued; say whether there was anything. Serving thread only.
+
+        What arrives meanwhile is left for the next time: somebody who writes faster than this must not hold it for ever.
+        """
+        if self._closed or self.queue is None:
             return False
-        while events:
-            with self.lock:
-                self._apply(events)
+        unread = self.queue.queued_bytes()
+        if not unread and not self._evicted:
+            return False
+        while unread > 0:
+            events, size = self.queue.read()
+            if not size:
+                break
+            unread -= size
             self.events += len(events)
-            events = self.queue.read()
+            with self.lock:
+                try:
+                    self._apply(events)
+                except Exception:
+                    # A seam of errors.py. The rest of these events is lost with the one that showed the bug.
+                    _log.exception("applying events")
+                    self._lose(list(self._of_sink))
+        with self.lock:
+            self._lose(list(self._evicted))
+            self._evicted.clear()
         return True
 
     def _apply(self, events: list[tuple[int, int, bytes]]) -> None:
@@ -196,7 +244,7 @@ class WatchTable:
                     sink.note(role, prefix, mask, name)
                     self.touched.add(sink)
             if mask & ISDIR and mask & _NAME_LEFT:
-                for path in [directory.path + b"/" + name for directory in directories]:
+                for path in [path_below(directory.path, name) for directory in directories]:
                     self.drop_tree(path)
 
     def _lose(self, sinks: list[Sink]) -> None:
@@ -204,11 +252,13 @@ class WatchTable:
             sink.lost()
             self.touched.add(sink)
 
-    def take_touched(self) -> Iterator[Sink]:
-        while self.touched:
-            yield self.touched.pop()
+    def take_touched(self) -> AbstractSet[Sink]:
+        with self.lock:
+            taken, self.touched = self.touched, set()
+        return taken
 
     def close(self) -> None:
         with self.lock:
             self._closed = True
-            self.queue.close()
+            if self.queue is not None:
+                self.queue.close()

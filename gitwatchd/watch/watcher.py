@@ -14,7 +14,7 @@ import queue
 import threading
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gitwatchd.errors import EnvironmentFailure
@@ -23,12 +23,12 @@ from gitwatchd.git.repository_config import read_config
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Location, RepoPath
-from gitwatchd.watch.changes import Changes
+from gitwatchd.watch.changes import Aspect, Changes
 from gitwatchd.watch.discovery import walk_root
 from gitwatchd.watch.discovery_watch import ConfigurationWatch, DiscoveryWatch
-from gitwatchd.watch.inotify import WatchLimitReached
+from gitwatchd.watch.inotify import InstanceLimitReached, WatchLimitReached
 from gitwatchd.watch.mounts import read_mounts
-from gitwatchd.watch.repository_watch import RepositoryWatch
+from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, Released, RepositoryWatch
 from gitwatchd.watch.table import WatchTable
 from gitwatchd.watch.walk import RepositoryWalk, find_nested
 
@@ -82,7 +82,7 @@ class Listener(Protocol):
     def on_walked(self, result: WalkResult) -> None: ...
     def on_found(self, location: Location, root: bytes) -> None: ...
     def on_discovered(self, root: bytes, unreadable: list[tuple[bytes, str]]) -> None:
-        """One walk that `discover` asked for has ended."""
+        """One walk that a call of `discover` from outside asked for has ended."""
 
     def on_left(self, path: bytes) -> None:
         """Repositories at and below `path` may be gone."""
@@ -106,10 +106,11 @@ class Watcher:
         self._limit = limit
         self._common = WatchTable(limit)
         """Discovery and configuration."""
-        self._shards = [WatchTable(limit) for _ in range(SHARDS)]
+        shards = [WatchTable(limit) for _ in range(SHARDS)]
+        self._shards = [table for table in shards if table.queue is not None] or shards[:1]
         self._own: dict[RepoPath, WatchTable] = {}
         self._discovery = DiscoveryWatch(self._common)
-        self._configuration = ConfigurationWatch(self._common)
+        self._configuration = ConfigurationWatch(self._common, self.is_local)
         self._watches: dict[RepoPath, RepositoryWatch] = {}
         self._mounts = read_mounts()
         self._walks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -133,34 +134,45 @@ class Watcher:
         for thread in self._threads:
             thread.join(timeout=1.0)
         for table in self._tables():
+            self._close_table(table)
+
+    def _close_table(self, table: WatchTable) -> None:
+        if table.queue is not None:
             self._loop.forget(table.queue.fileno())
-            table.close()
+        table.close()
 
     # ---- what is watched
 
     def walk(self, location: Location, directories: frozenset[bytes] | None) -> None:
         """Place the watches of a repository (all, or those of new directories); ends in `on_walked`."""
-        known = self._watches.get(location.path)
-        if directories is None or known is None:
-            self._walks.put(lambda: self._hand_over(location, lambda: self._walk_everything(location.path)))
-        else:
-            self._walks.put(lambda: self._hand_over(location, lambda: self._walk_some(known, directories)))
+        number = self._numbers[location.path] = next(self._count)
+        self._walks.put(lambda: self._hand_over(location, number, lambda: self._walk(location, directories)))
 
     def discover(self, directory: bytes, root: bytes, *, include_ignored: bool = False) -> None:
         """Look for repositories at and below `directory`, itself at or below `root`; ends in `on_discovered`."""
         self._mounts = read_mounts()
-        self._discoveries.put(lambda: self._discover(directory, root, include_ignored))
+
+        def work() -> None:
+            unreadable = self._discover(directory, root, include_ignored)
+            self._loop.call_from_thread(lambda: self._listener.on_discovered(root, unreadable))
+
+        self._discoveries.put(work)
 
     def release(self, path: RepoPath) -> None:
-        """Drop every watch of a repository."""
-        watch = self._watches.pop(path, None)
-        if watch is None:
-            return
-        watch.table.release(watch)
-        table = self._own.pop(path, None)
+        """Drop every watch of a repository; a walk of it that is under way comes to nothing, and `on_walked` is not
+        called for it."""
+        self._numbers.pop(path, None)
+        with self._lock:
+            watch = self._watches.pop(path, None)
+            table = self._own.pop(path, None)
+        if watch is not None:
+            watch.release()
         if table is not None:
-            self._loop.forget(table.queue.fileno())
-            table.close()
+            self._close_table(table)
+
+    def mount_of(self, path: bytes) -> bytes:
+        """The mount point that holds `path`, without touching it."""
+        return self._mounts.mount_of(path)
 
     def is_local(self, path: bytes) -> bool:
         return self._mounts.is_local(path)
@@ -201,7 +213,7 @@ class Watcher:
     def _tell(self, table: WatchTable) -> None:
         for sink in table.take_touched():
             if isinstance(sink, RepositoryWatch):
-                if sink.changes:
+                if sink.changes and not sink.released:
                     self._listener.on_changed(sink.location.path, sink.take())
             elif isinstance(sink, DiscoveryWatch):
                 again, left, everything = sink.take()
@@ -209,13 +221,23 @@ class Watcher:
                     self._listener.on_left(path)
                 for directory in again:
                     self._listener.on_left(directory)
-                    self.discover(directory, self._listener.root_of(directory))
+                    self._discover_unasked(directory)
                 if everything:
                     self._listener.on_suspicion()
         if table is self._common and self._configuration.take():
             self._listener.on_configuration()
+            for path in list(self._watches):
+                # Other directories may be ignored now, and other files be part of the configuration.
+                self._listener.on_changed(path, Changes(Aspect.CONFIG, new_directories={GIT_DIRECTORIES}))
+
+    def _discover_unasked(self, directory: bytes) -> None:
+        self._mounts = read_mounts()
+        root = self._listener.root_of(directory)
+        self._discoveries.put(lambda: void(self._discover(directory, root, include_ignored=False)))
 
     def _listen(self, table: WatchTable) -> None:
+        if table.queue is None or table not in self._tables():
+            return  # closed before this was called: its descriptor may be another's by now
         fd = table.queue.fileno()
 
         def on_readable() -> None:
@@ -231,7 +253,8 @@ class Watcher:
         self._loop.on_readable(fd, on_readable)
 
     def _tables(self) -> list[WatchTable]:
-        return [self._common, *self._shards, *self._own.values()]
+        with self._lock:
+            return [self._common, *self._shards, *self._own.values()]
 
     # ---- the walking thread
 
