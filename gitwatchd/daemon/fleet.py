@@ -133,9 +133,10 @@ class Fleet:
 
     @cached_property
     def watcher(self) -> Watcher:
+        from gitwatchd.daemon.increments import look
         from gitwatchd.watch.watcher import Watcher
 
-        return Watcher(self._loop, self)
+        return Watcher(self._loop, self, sight=look)
 
     @cached_property
     def increments(self) -> Increments:
@@ -365,13 +366,14 @@ class Fleet:
         from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED
 
         placed = self._placing.pop(result.path, None)
-        if placed is None or TRACKED in placed:
+        outcome = None if result.sight is None else self.increments.adopt(result.path, result.sight)
+        if placed is not None and TRACKED in placed:
             self.increments.drop(result.path)
-        else:
+        elif placed is not None:
             self.increments.look_again(result.path, placed - {GIT_DIRECTORIES})
         for nested in result.nested:
             self.on_found(nested, self.root_of(nested.path))
-        self._feed(Walked(result.location, result.watch, result.reason, result.hint))
+        self._feed(Walked(result.location, result.watch, result.reason, result.hint, outcome, result.began))
 
     def _lose(self, path: RepoPath) -> None:
         self._identities.pop(path, None)
@@ -467,6 +469,8 @@ class Fleet:
                     return  # forgotten by an effect carried out before this one
                 if isinstance(effect, Walk):
                     self._placing[effect.path] = effect.directories
+                    if effect.directories is None:
+                        self.increments.drop(effect.path)
                     self.watcher.walk(repository.location, effect.directories)
                 elif isinstance(effect, Analyse):
                     self._analyse(repository, whole=effect.whole)

@@ -14,23 +14,26 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from gitwatchd.analysis.facts import read_ref_facts
 from gitwatchd.analysis.newest_file import newest_mtime
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git.ignore import read_rules
 from gitwatchd.git.index_file import Index, read_index
 from gitwatchd.git.layout import read_format
 from gitwatchd.git.objects import Objects
 from gitwatchd.git.porcelain import Headers, count, encode, parse_status
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
+from gitwatchd.incremental.first_sight import Listing
+from gitwatchd.incremental.first_sight import look as first_sight
 from gitwatchd.incremental.state import RepositoryState, Work
 from gitwatchd.incremental.terms import Inexact, read_terms
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Facts
 from gitwatchd.model.repository import Analysed, Location, RepoPath
 from gitwatchd.watch.changes import Aspect, Changes
-from gitwatchd.watch.walk import read_rules
+from gitwatchd.watch.walk import Found, Tree
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +60,70 @@ class _Followed:
         self.objects = objects
         self.state = state
         self.facts = facts
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What a walk found out without git."""
+
+    followed: _Followed
+    outcome: Analysed
+
+
+def look(location: Location, tree: Tree, found: Found) -> Sighting | None:
+    """A whole status from what a walk listed; None where git has to be asked. Runs on the walking thread."""
+    if location.bare or found.files is None or tree.rules is None:
+        return None
+    config, index = tree.config, tree.index
+    objects = Objects(location, may_start_git=False)
+    try:
+        _refuse_what_git_may_refuse(location, config)
+        terms = read_terms(location, config, index, found.attributes)
+        facts = read_ref_facts(location, config, None, objects)
+        headers = _headers_of(facts)
+        listings = [Listing(path, files) for path, files in found.files]
+        sight = first_sight(location.path, terms, index, tree.rules, objects, headers, listings, found.nested)
+        state = RepositoryState.of_first_sight(location, terms, index, tree.rules, objects, sight)
+        entries = state.entries()
+    except (Inexact, EnvironmentFailure, OSError) as reason:
+        _log.debug("git is asked about %r: %s", location.path, reason)
+        return None
+    finally:
+        objects.close()
+    size, skipped, assumed = index.tallies()
+    facts = replace(
+        facts, counts=count(entries), mtime=sight.newest_ns / 1e9 or None, index_size=size, skip_worktree=skipped,
+        assume_unchanged=assumed, submodules=0,
+    )  # fmt: skip
+    return Sighting(_Followed(location, config, objects, state, facts), Analysed(facts, entries))
+
+
+def _refuse_what_git_may_refuse(location: Location, config: RepositoryConfig) -> None:
+    """Raises Inexact for a repository of somebody else's, or one that brings its own commands."""
+    user = os.geteuid()
+    if any(os.lstat(path).st_uid != user for path in (location.path, location.git_dir, location.common_dir)):
+        raise Inexact("it may belong to another user")
+    if config.filter_drivers_of_repository():
+        raise Inexact("its own configuration defines filters")
+
+
+def _headers_of(facts: Facts) -> Headers:
+    """What git's status says of HEAD, from facts read without it. Raises Inexact."""
+    if facts.branch is None and facts.oid is None:
+        raise Inexact("HEAD cannot be read here")
+    upstream = facts.upstream
+    if upstream is not None and not upstream.gone and upstream.ahead is None and facts.oid is not None:
+        raise Inexact("ahead and behind have to be counted by git")
+    if facts.oid is not None and facts.summary is None:
+        raise Inexact("the commit cannot be read here")
+    counted = upstream is not None and facts.oid is not None
+    return Headers(
+        oid=facts.oid, branch=facts.branch,
+        upstream=None if upstream is None else upstream.name,
+        ahead=upstream.ahead if upstream is not None and counted else None,
+        behind=upstream.behind if upstream is not None and counted else None,
+        stashes=facts.stashes or 0,
+    )  # fmt: skip
 
 
 class Increments:
@@ -142,20 +209,7 @@ class Increments:
             raise Inexact("the configuration depends on the branch")
         old = followed.facts
         new = read_ref_facts(followed.location, followed.config, None, followed.objects)
-        if new.branch is None and new.oid is None:
-            raise Inexact("HEAD cannot be read here")
-        upstream = new.upstream
-        if upstream is not None and not upstream.gone and upstream.ahead is None and new.oid is not None:
-            raise Inexact("ahead and behind have to be counted by git")
-        if new.oid is not None and new.summary is None:
-            raise Inexact("the commit cannot be read here")
-        work.headers = Headers(
-            oid=new.oid, branch=new.branch,
-            upstream=None if upstream is None else upstream.name,
-            ahead=None if upstream is None or new.oid is None else upstream.ahead,
-            behind=None if upstream is None or new.oid is None else upstream.behind,
-            stashes=new.stashes or 0,
-        )  # fmt: skip
+        work.headers = _headers_of(new)
         work.tree = None if new.oid is None else followed.objects.tree_of(new.oid)
         return replace(
             new, counts=old.counts, mtime=old.mtime, index_size=old.index_size, skip_worktree=old.skip_worktree,
@@ -181,6 +235,14 @@ class Increments:
         return entries, facts
 
     # ---- priming
+
+    def adopt(self, path: RepoPath, sighting: object) -> Analysed:
+        """Follow a repository from a walk's own findings on; they are the outcome."""
+        assert isinstance(sighting, Sighting)
+        pending = self._pending.get(path)
+        if pending is None or not pending.aspects & ~_FOLLOWED:
+            self._followed[path] = sighting.followed
+        return sighting.outcome
 
     def prime(self, location: Location, outcome: Analysed, is_current: Callable[[], bool]) -> None:
         """Begin to follow a repository whose status git has just given. `is_current`: that outcome still stands."""

@@ -39,7 +39,7 @@ from gitwatchd.engine.events import (
 )
 from gitwatchd.engine.repository import FAILED_RETRY_S, NEVER, Repository, Running
 from gitwatchd.model.report import Watch
-from gitwatchd.model.repository import Failed, Gone, RepoPath
+from gitwatchd.model.repository import Failed, Gone, Outcome, RepoPath
 
 WALK_SLOTS = 4
 """Walks handed out at once: enough to keep the walking thread busy, few enough that a request's walk is soon next."""
@@ -118,7 +118,7 @@ class Engine:
             case Changed():
                 self._handle_changed(event, now)
             case Walked():
-                self._handle_walked(event)
+                self._handle_walked(event, now, effects)
             case Analysed():
                 self._handle_analysed(event, now, effects)
             case Asked():
@@ -184,10 +184,11 @@ class Engine:
             self._debounced.add(repository.path)
             heapq.heappush(self._dues, (due, repository.path))
 
-    def _handle_walked(self, event: Walked) -> None:
+    def _handle_walked(self, event: Walked, now: float, effects: list[Effect]) -> None:
         repository = self.repositories.get(event.location.path)
         if repository is None:
             return
+        walk = repository.running
         if repository.running is not None and repository.running.walking:
             repository.running = None
             self._walking -= 1
@@ -203,6 +204,11 @@ class Engine:
             repository.covered = NEVER
         repository.wanted = repository.just_walked = True
         self._touched[repository.path] = None
+        if event.outcome is not None and walk is not None and walk.walking and not repository.verify:
+            if repository.generation == walk.generation:
+                repository.whole = repository.wanted = False
+            self._take_outcome(repository, event.outcome, walk.generation, walk.generation, event.at, now, effects)
+            self.levels[Level.L1] += 1
 
     def _handle_analysed(self, event: Analysed, now: float, effects: list[Effect]) -> None:
         repository = self.repositories.get(event.path)
@@ -217,15 +223,28 @@ class Engine:
             self._analysing -= 1
         repository.running = None
         self.levels[event.level] += 1
-        changed = repository.outcome != event.outcome or repository.verified_at is None
-        repository.outcome = event.outcome
+        self._take_outcome(repository, event.outcome, running.generation, running.covers, event.at, now, effects)
+
+    def _take_outcome(
+        self,
+        repository: Repository,
+        outcome: Outcome,
+        began: int,
+        covers: int,
+        at: float,
+        now: float,
+        effects: list[Effect],
+    ) -> None:
+        """The result of work that began at generation `began` and proves generation `covers`."""
+        changed = repository.outcome != outcome or repository.verified_at is None
+        repository.outcome = outcome
         repository.just_walked = False
-        repository.covered = running.covers
-        repository.verified_at = event.at
-        if isinstance(event.outcome, Failed):
+        repository.covered = covers
+        repository.verified_at = at
+        if isinstance(outcome, Failed):
             repository.failed_at = now
             repository.whole = True
-        if isinstance(event.outcome, Gone):
+        if isinstance(outcome, Gone):
             repository.walk_all, repository.new_directories = False, set()
             repository.changed_since, repository.wanted = None, False
         elif repository.covered == repository.generation:
@@ -234,14 +253,14 @@ class Engine:
             # There is more to find: changes came meanwhile, or directories that were not watched yet.
             repository.postpone(now)
             self._debounce(repository)
-        for query_id in self._answer(repository, running.generation):
+        for query_id in self._answer(repository, began):
             self._complete_if_done(query_id, effects)
         if repository.gone and repository.waiting:
             # Asked for since that work began: it may be back.
             repository.walk_all = True
         if changed:
-            effects.append(Publish(event.path))
-        self._touched[event.path] = None
+            effects.append(Publish(repository.path))
+        self._touched[repository.path] = None
 
     def _handle_asked(self, event: Asked, now: float, effects: list[Effect]) -> None:
         query = Query(event.scope, set(event.paths), discovering=event.discovering and event.wait, wait=event.wait)
@@ -253,7 +272,7 @@ class Engine:
             repository.asked_at = event.epoch
             if event.verify and not repository.gone:
                 repository.generation += 1
-                repository.whole = True
+                repository.whole = repository.verify = True
             elif repository.current or (repository.gone and not repository.walk_all):
                 if not (isinstance(repository.outcome, Failed) and now - repository.failed_at > FAILED_RETRY_S):
                     self.levels[Level.L0] += 1
@@ -370,7 +389,7 @@ class Engine:
         repository.just_walked = False
         # Where no event tells there is no list of changes to start from.
         whole, repository.whole = repository.whole or repository.watch is not Watch.WATCHED, False
-        repository.wanted = False
+        repository.wanted = repository.verify = False
         self._analysing += 1
         return Analyse(repository.path, whole)
 

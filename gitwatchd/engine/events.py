@@ -61,6 +61,10 @@ class Walked:
     watch: Watch
     reason: str = ""
     hint: str = ""
+    outcome: Outcome | None = None
+    """What the walk found out by the way: a whole status (L1), of a moment after the watches were in place."""
+    at: float = 0.0
+    """Epoch seconds when the walk began, with `outcome`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ class Repository:
     just_walked: bool = False
     whole: bool = True
     """The next analysis has to be L3."""
+    verify: bool = False
+    """Somebody wants git's own answer."""
     running: Running | None = None
     waiting: bool = False
     """Some open query waits for this repository."""
@@ -93,6 +95,7 @@ class Repository:
     def postpone(self, now: float) -> None:
         """There is more to analyse, after a pause: an analysis has just ended."""
         if self.changed_since is not None or self.needs_walk:
+            self.wanted = False
             self.changed_since = now
             self.quiet_from = max(self.quiet_from, now + QUIET_S)
 

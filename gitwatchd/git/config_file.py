@@ -13,6 +13,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gitwatchd.errors import EnvironmentFailure
 
@@ -42,6 +43,19 @@ class Config:
 
 def parse_config(raw: bytes, name: bytes = b"the configuration") -> Config:
     """Raises ConfigDamaged, naming the line and `name`, where git does."""
+    # One look at a repository parses its config half a dozen times: for its format, its layout, its values.
+    return _parse_again(raw, name) if len(raw) <= _LARGEST_KEPT_BYTES else _parse(raw, name)
+
+
+_LARGEST_KEPT_BYTES = 4096
+
+
+@lru_cache(maxsize=64)
+def _parse_again(raw: bytes, name: bytes) -> Config:
+    return _parse(raw, name)
+
+
+def _parse(raw: bytes, name: bytes) -> Config:
     # git reads CRLF as LF, supplies a missing last newline, and takes a backslash before the end for a continuation.
     text = raw.removeprefix(_BOM).replace(b"\r\n", b"\n") + b"\n\n"
     entries: list[tuple[bytes, bytes | None]] = []

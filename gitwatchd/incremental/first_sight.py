@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gitwatchd.git.ignore import IgnoreRules
 from gitwatchd.git.index_file import Index
 from gitwatchd.git.objects import Objects, TreeEntry
-from gitwatchd.git.porcelain import Headers, Status
+from gitwatchd.git.porcelain import Headers
 from gitwatchd.incremental.compare import HashedClean, Verdict, worktree_verdict
 from gitwatchd.incremental.terms import Inexact, Terms
 

@@ -20,6 +20,7 @@ from gitwatchd.git.index_file import INTENT_TO_ADD, Index
 from gitwatchd.git.objects import Objects, TreeEntry
 from gitwatchd.git.porcelain import Changed, Headers, Record, Status, Unmerged, Untracked, encode, sort_records
 from gitwatchd.incremental.compare import HashedClean, Verdict, unmerged_mode, worktree_verdict
+from gitwatchd.incremental.first_sight import FirstSight
 from gitwatchd.incremental.terms import Inexact, Terms
 from gitwatchd.incremental.untracked import UntrackedSearch
 from gitwatchd.model.repository import Location
@@ -93,6 +94,26 @@ class RepositoryState:
         for record in status.records:
             self._take(record)
         self._renames_basis = self._rename_candidates()
+
+    @classmethod
+    def of_first_sight(
+        cls,
+        location: Location,
+        terms: Terms,
+        index: Index,
+        rules: IgnoreRules,
+        objects: Objects,
+        sight: FirstSight,
+    ) -> RepositoryState:
+        """Primed without git. Raises Inexact."""
+        state = cls(location, terms, index, sight.tree, rules, objects, Status(sight.headers, ()))
+        for path, head in sight.staged.items():
+            state._restage(path, head)
+        state._unclean, state._untracked = sight.unclean, sight.untracked
+        state._hashed_clean = sight.hashed_clean
+        if state._rename_candidates() is not None:
+            raise Inexact("files may have been renamed")
+        return state
 
     # ---- priming
 

@@ -1,7 +1,7 @@
-"""What an event can mean for a repository: closed sets of roles, aspects, and the tables that map one to the other. Pure.
+"""What an event can mean for a repository: closed sets of roles and aspects, and the tables that map one to the other.
 
-An event never says what is true, only where to look again. A name in a git dir that no table lists means OTHER (ask git),
-never "nothing": git, and programs around it, keep inventing files.
+Pure. An event never says what is true, only where to look again. A name in a git dir that no table lists means OTHER
+(ask git), never "nothing": git, and programs around it, keep inventing files.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Find the repositories below a directory.
 
 Owns: nothing that outlives a walk. Runs: the discovering thread of the daemon, or the client (`--direct`).
-Streams: each repository is given out as it is met. Stops at repositories: what lies inside a worktree is found by the walk
-of that worktree, which knows by git's rules what is a submodule and what is ignored.
+Streams: each repository is given out as it is met. Stops at repositories: what lies inside a worktree is found by the
+walk of that worktree, which knows by git's rules what is a submodule and what is ignored.
 Never follows symbolic links, so loops and double roots count once; never crosses into another mount.
 """
 

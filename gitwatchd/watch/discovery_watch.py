@@ -155,8 +155,10 @@ class ConfigurationWatch:
             self.changed = True
 
     def take(self) -> bool:
-        """Whether any of the files may have changed. Their watches are in place again when it returns, as directories on
-        their way may have appeared or links been turned. Serving thread."""
+        """Whether any of the files may have changed. Serving thread.
+
+        Their watches are in place again when it returns: directories on their way may have appeared, or links turned.
+        """
         changed, self.changed = self.changed, False
         if changed:
             with self._lock:

@@ -1,9 +1,10 @@
 """The doorway to watchdog's inotify layer, used so that whoever answers a query drains the queue himself.
 
-Owns: one inotify descriptor. The stock `Observer` is not used: its events pass three threads, so a query cannot know what
-was read but not yet applied, and it hides queue overflows. Here nobody reads but `read`, on the serving thread; adding and
-removing watches is safe from any thread (they are single system calls).
-The names of watchdog's that are used are private to it: pyproject pins the version, tests/watch/test_inotify.py holds them.
+Owns: one inotify descriptor. The stock `Observer` is not used: its events pass three threads, so a query cannot know
+what was read but not yet applied, and it hides queue overflows. Here nobody reads but `read`, on the serving thread;
+adding and removing watches is safe from any thread (they are single system calls).
+The names of watchdog's that are used are private to it: pyproject pins the version, tests/watch/test_inotify.py holds
+them.
 """
 
 from __future__ import annotations

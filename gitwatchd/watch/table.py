@@ -3,8 +3,8 @@
 Owns: the map from watch descriptor to directory to owners. Runs: `drain` on the serving thread; `add`, `drop_tree` and
 `release` on any thread, under the table's lock.
 Invariant: reading events and applying them is one step, `drain`; nobody else reads the queue.
-Invariant: a directory that was moved or deleted has no watch left once the event was applied. A moved directory keeps its
-descriptor alive under the old path otherwise: it is dropped with all below it and walked anew where it turns up.
+Invariant: a directory that was moved or deleted has no watch left once the event was applied. A moved directory keeps
+its descriptor alive under the old path otherwise: it is dropped with all below it and walked anew where it turns up.
 Never: follows a symbolic link, watches a file.
 """
 
@@ -197,7 +197,7 @@ class WatchTable:
     def drain(self) -> bool:
         """Read and apply everything the kernel has queued; say whether there was anything. Serving thread only.
 
-        What arrives meanwhile is left for the next time: somebody who writes faster than this must not hold it for ever.
+        What arrives meanwhile is left for the next time: who writes faster than this must not hold it for ever.
         """
         if self._closed or self.queue is None:
             return False
@@ -213,7 +213,7 @@ class WatchTable:
             with self.lock:
                 try:
                     self._apply(events)
-                except Exception:
+                except Exception:  # noqa: BLE001
                     # A seam of errors.py. The rest of these events is lost with the one that showed the bug.
                     _log.exception("applying events")
                     self._lose(list(self._of_sink))

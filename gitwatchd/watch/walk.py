@@ -1,31 +1,31 @@
-"""Place the watches of one repository: walk the directories that can change its answer, watching each before listing it.
+"""Place the watches of one repository: walk the directories that can change its answer, each watched, then listed.
 
 Owns: nothing that outlives a walk. Runs: a walking thread (never the serving thread: a cold disk takes as long as it
 takes); `find_nested` also without any watch, for discovery.
 Invariant: a directory is watched before it is listed, so that what appears in it later raises an event. What appears
 between the two is found twice, which is harmless.
-Only directories that can change an answer are entered: not ignored ones unless they hold tracked files, never the objects,
-never the inside of a repository that is not ours; submodules count as part of the worktree that holds them.
+Only directories that can change an answer are entered: not ignored ones unless they hold tracked files, never the
+objects, never the inside of a repository that is not ours; submodules count as part of the worktree that holds them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from errno import EACCES
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
+from errno import EACCES
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import run_git
 from gitwatchd.git.ignore import IgnoreRules, exclude_files, read_rules
-from gitwatchd.git.index_file import read_index
+from gitwatchd.git.index_file import Index, read_index
 from gitwatchd.git.layout import linked_worktrees, read_format, read_location
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
 from gitwatchd.model.repository import Location
 from gitwatchd.watch.changes import Role
 from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED, RepositoryWatch
 
-__all__ = ["TRACKED", "RepositoryWalk", "find_nested", "read_rules", "read_tree"]
+__all__ = ["RepositoryWalk", "find_nested", "read_rules"]
 
 _LIST_TIMEOUT_S = 60.0
 _DEEPEST_SUBMODULE = 16
@@ -42,6 +42,8 @@ class Tree:
     gitlinks: frozenset[bytes]
     rules: IgnoreRules | None
     """None: nothing is ignored."""
+    config: RepositoryConfig
+    index: Index
 
     def is_ignored(self, path: bytes) -> bool:
         """Whether the directory `path`, whose parents are not ignored, may be left out."""
@@ -53,14 +55,11 @@ class Tree:
 
 def read_tree(location: Location, config: RepositoryConfig) -> Tree:
     """Raises EnvironmentFailure when the index cannot be read."""
-    return Tree(location.path, *_read_tracked(location), read_rules(location, config))
+    index = read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
+    return Tree(location.path, *_read_tracked(location, index), read_rules(location, config), config, index)
 
 
-def _read_tracked(location: Location) -> tuple[frozenset[bytes], frozenset[bytes]]:
-    try:
-        index = read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
-    except FileNotFoundError:
-        return frozenset({b""}), frozenset()
+def _read_tracked(location: Location, index: Index) -> tuple[frozenset[bytes], frozenset[bytes]]:
     if index.inexact is None:
         return frozenset(index.tracked_directories()), frozenset(index.gitlinks())
     answer = run_git(["ls-files", "-z", "--stage", "--sparse"], cwd=location.path, timeout_s=_LIST_TIMEOUT_S)
@@ -88,10 +87,12 @@ class Found:
     attributes: set[bytes] = field(default_factory=set)
     """Directories that hold a `.gitattributes`."""
     unreadable: list[bytes] = field(default_factory=list)
+    files: list[tuple[bytes, list[bytes]]] | None = None
+    """Where wanted: each directory entered, with the names of the files and links in it."""
 
 
 Enter = Callable[[bytes, bytes], bool]
-"""Called with a directory's absolute path and its prefix (`b"a/b/"`) before it is listed; False: it is gone, skip it."""
+"""Called with a directory's absolute path and its prefix (`b"a/b/"`) before it is listed; False: skip it."""
 
 
 def walk_directories(tree: Tree, start: Iterable[bytes], enter: Enter, found: Found) -> None:
@@ -100,14 +101,15 @@ def walk_directories(tree: Tree, start: Iterable[bytes], enter: Enter, found: Fo
     while stack:
         relative = stack.pop()
         path = tree.top + b"/" + relative if relative else tree.top
-        if relative and relative not in tree.tracked:
-            # Looked at before the watch is placed, so that changes inside somebody else's worktree do not wake us.
-            if os.path.lexists(path + b"/.git") and _is_nested(relative, path, found):
-                continue
+        untracked = relative and relative not in tree.tracked
+        # Looked at before the watch is placed, so that changes inside somebody else's worktree do not wake us.
+        if untracked and os.path.lexists(path + b"/.git") and _is_nested(relative, path, found):
+            continue
         prefix = relative + b"/" if relative else b""
         if not enter(path, prefix):
             continue
         directories: list[bytes] = []
+        files: list[bytes] = []
         has_git = False
         try:
             with os.scandir(path) as entries:
@@ -116,8 +118,11 @@ def walk_directories(tree: Tree, start: Iterable[bytes], enter: Enter, found: Fo
                         has_git = True
                     elif entry.is_dir(follow_symlinks=False):
                         directories.append(entry.name)
-                    elif entry.name == b".gitattributes":
-                        found.attributes.add(relative)
+                    elif found.files is not None or entry.name == b".gitattributes":
+                        if entry.name == b".gitattributes":
+                            found.attributes.add(relative)
+                        if entry.is_symlink() or entry.is_file(follow_symlinks=False):
+                            files.append(entry.name)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
@@ -125,10 +130,12 @@ def walk_directories(tree: Tree, start: Iterable[bytes], enter: Enter, found: Fo
             continue
         if has_git and relative:
             if _is_nested(relative, path, found):
-                if relative not in tree.tracked:
+                if untracked:
                     continue
             else:
                 found.half_made.append(relative)
+        if found.files is not None:
+            found.files.append((relative, files))
         for name in directories:
             child = prefix + name
             if child in tree.gitlinks:
@@ -168,6 +175,8 @@ class RepositoryWalk:
         self.nested: list[Location] = []
         self.unreadable: list[bytes] = []
         """Directories that neither git nor we may list; absolute."""
+        self.seen: tuple[Tree, Found] | None = None
+        """After `everything`, in a worktree: its index and rules, and all that was listed."""
 
     def everything(self) -> None:
         self._watch_git_directories()
@@ -209,12 +218,12 @@ class RepositoryWalk:
     ) -> None:
         self._walk(read_tree(location, config), prefix, start, (), depth)
 
-    def _walk(
-        self, tree: Tree, prefix: bytes, start: Iterable[bytes], gitlinks: Iterable[bytes], depth: int
-    ) -> None:
-        found = Found()
+    def _walk(self, tree: Tree, prefix: bytes, start: Collection[bytes], gitlinks: Iterable[bytes], depth: int) -> None:
+        found = Found(files=[] if depth == 0 and b"" in start else None)
         enter = self._entering(prefix, found)
         walk_directories(tree, start, enter, found)
+        if found.files is not None:
+            self.seen = tree, found
         for relative in gitlinks:
             if relative not in found.submodules:
                 _meet_gitlink(tree, relative, enter, found)

@@ -8,10 +8,12 @@ Invariant: the two threads only add watches and list directories; they never rea
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import queue
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -30,7 +32,7 @@ from gitwatchd.watch.inotify import InstanceLimitReached, WatchLimitReached
 from gitwatchd.watch.mounts import read_mounts
 from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, Released, RepositoryWatch
 from gitwatchd.watch.table import WatchTable
-from gitwatchd.watch.walk import RepositoryWalk, find_nested
+from gitwatchd.watch.walk import Found, RepositoryWalk, Tree, find_nested
 
 _log = logging.getLogger(__name__)
 
@@ -40,9 +42,13 @@ BIG_INDEX_BYTES = 2 << 20
 """A repository whose index is larger (some 20,000 files) gets a queue of its own ..."""
 MOST_OWN_QUEUES = 4
 """... while there are any: fs.inotify.max_user_instances is 128 for all programs of the user."""
+WALKERS = 2
+"""Walking threads: half of a walk is system calls, during which the other one runs."""
 BREATH_S = 0.02
 """After events woke us the queue is left alone this long: a checkout raises 70,000 events a second, and one wake-up for
 each would be most of the work. Far below the 220 ms in which a queue of 16,384 can fill; a query drains at once."""
+
+_MORE_INSTANCES_HINT = "sudo sysctl fs.inotify.max_user_instances=1024"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,12 @@ class WalkResult:
     reason: str = ""
     hint: str = ""
     nested: tuple[Location, ...] = ()
+    began: float = 0.0
+    """Epoch seconds."""
+    sight: object = None
+    """What `Watcher.sight` made of a whole walk."""
+    new_attributes: bool = False
+    """A `.gitattributes` came to light that no event told of."""
 
 
 class Listener(Protocol):
@@ -97,11 +109,18 @@ class Listener(Protocol):
         """A file that configures git for many repositories may have changed."""
 
 
+Sight = Callable[[Location, Tree, Found], object]
+"""Called on the walking thread with all that a whole walk listed; what it returns goes into the walk's result."""
+
+
 class Watcher:
     """`limit` caps the watches of each queue below what the kernel allows."""
 
-    def __init__(self, loop: Loop, listener: Listener, *, limit: int | None = None) -> None:
+    def __init__(
+        self, loop: Loop, listener: Listener, *, limit: int | None = None, sight: Sight | None = None
+    ) -> None:
         self._loop = loop
+        self.sight = sight
         self._listener = listener
         self._limit = limit
         self._common = WatchTable(limit)
@@ -112,6 +131,11 @@ class Watcher:
         self._discovery = DiscoveryWatch(self._common)
         self._configuration = ConfigurationWatch(self._common, self.is_local)
         self._watches: dict[RepoPath, RepositoryWatch] = {}
+        self._lock = threading.Lock()
+        """Held for a moment while `_watches` and `_own` change."""
+        self._count = itertools.count(1)
+        self._numbers: dict[RepoPath, int] = {}
+        """The last walk asked for, of each repository not released since."""
         self._mounts = read_mounts()
         self._walks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._discoveries: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -123,13 +147,13 @@ class Watcher:
         """Let the threads begin; what was asked for earlier waits until now."""
         if self._threads:
             return
-        for name, work in (("walk", self._walks), ("discover", self._discoveries)):
+        for name, work in (*[("walk", self._walks)] * WALKERS, ("discover", self._discoveries)):
             thread = threading.Thread(target=_work_off, args=(work,), name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def close(self) -> None:
-        for work in (self._walks, self._discoveries):
+        for work in (*[self._walks] * WALKERS, self._discoveries):
             work.put(None)
         for thread in self._threads:
             thread.join(timeout=1.0)
@@ -146,7 +170,7 @@ class Watcher:
     def walk(self, location: Location, directories: frozenset[bytes] | None) -> None:
         """Place the watches of a repository (all, or those of new directories); ends in `on_walked`."""
         number = self._numbers[location.path] = next(self._count)
-        self._walks.put(lambda: self._hand_over(location, number, lambda: self._walk(location, directories)))
+        self._walks.put(lambda: self._hand_over(location, number, lambda: self._walk(location, number, directories)))
 
     def discover(self, directory: bytes, root: bytes, *, include_ignored: bool = False) -> None:
         """Look for repositories at and below `directory`, itself at or below `root`; ends in `on_discovered`."""
@@ -233,7 +257,12 @@ class Watcher:
     def _discover_unasked(self, directory: bytes) -> None:
         self._mounts = read_mounts()
         root = self._listener.root_of(directory)
-        self._discoveries.put(lambda: void(self._discover(directory, root, include_ignored=False)))
+
+        def work() -> None:
+            # No `on_discovered`: it would pass for the end of one that somebody waits for.
+            self._discover(directory, root, include_ignored=False)
+
+        self._discoveries.put(work)
 
     def _listen(self, table: WatchTable) -> None:
         if table.queue is None or table not in self._tables():
@@ -258,70 +287,101 @@ class Watcher:
 
     # ---- the walking thread
 
-    def _hand_over(self, location: Location, walk: Callable[[], WalkResult]) -> None:
+    def _hand_over(self, location: Location, number: int, walk: Callable[[], WalkResult]) -> None:
+        path = location.path
         try:
             result = walk()
+        except Released:
+            return
         except Exception:  # noqa: BLE001 - a seam of errors.py: a bug in one walk must not end the thread
-            _log.exception("walking %r", location.path)
-            result = WalkResult(location.path, location, None, Watch.POLLED, "a bug ended its walk: see the log")
-        self._loop.call_from_thread(lambda: self._listener.on_walked(result))
+            _log.exception("walking %r", path)
+            result = WalkResult(path, location, None, Watch.POLLED, "a bug ended its walk: see the log")
 
-    def _walk_everything(self, path: RepoPath) -> WalkResult:
-        if not self._mounts.is_local(path):
-            kind = self._mounts.type_of(path)
-            location = read_location(path)
-            identity = None if location is None else read_identity(location)
-            reason = f"on a {kind} file system, whose changes the kernel does not report"
-            return WalkResult(path, location, identity, Watch.POLLED, reason)
+        def tell() -> None:
+            if self._numbers.get(path) != number:
+                return
+            if result.new_attributes:
+                self._listener.on_changed(path, Changes(Aspect.ATTRIBUTES))
+            self._listener.on_walked(result)
+
+        self._loop.call_from_thread(tell)
+
+    def _walk(self, location: Location, number: int, directories: frozenset[bytes] | None) -> WalkResult:
+        for part in (location.path, location.git_dir, location.common_dir):
+            if not self._mounts.is_local(part):
+                # Not even looked at: a dead server would hold the walks of all others.
+                reason = f"on a {self._mounts.type_of(part)} file system, whose changes the kernel does not report"
+                return WalkResult(location.path, location, None, Watch.POLLED, reason)
+        known = self._watches.get(location.path)
+        if directories is None or known is None or known.released:
+            return self._walk_everything(location.path, number)
+        before = known.attributes
+        result = self._walk_with(known, None, lambda walk: walk.some(directories))
+        return replace(result, new_attributes=not known.attributes <= before)
+
+    def _walk_everything(self, path: RepoPath, number: int) -> WalkResult:
         location = read_location(path)
         identity = None if location is None else read_identity(location)
-        old = self._watches.get(path)
         if location is None or identity is None:
             return WalkResult(path, None, None, Watch.UNWATCHED)
+        old = self._watches.get(path)
         if old is not None:
-            old.table.release(old)
-        watch = RepositoryWatch(location, self._table_for(location) if old is None else old.table)
-        self._watches[path] = watch
+            old.release()
+        table = self._table_for(location) if old is None else old.table
+        with self._lock:
+            if self._numbers.get(path) != number:
+                raise Released
+            watch = self._watches[path] = RepositoryWatch(location, table)
+            if table not in (*self._shards, *self._own.values()):
+                self._own[path] = table
+                self._loop.call_from_thread(lambda: self._listen(table))
         return self._walk_with(watch, identity, RepositoryWalk.everything)
-
-    def _walk_some(self, watch: RepositoryWatch, directories: frozenset[bytes]) -> WalkResult:
-        return self._walk_with(watch, None, lambda walk: walk.some(directories))
 
     def _walk_with(
         self, watch: RepositoryWatch, identity: Identity | None, place: Callable[[RepositoryWalk], None]
     ) -> WalkResult:
         location = watch.location
         walk = RepositoryWalk(watch)
+        began = time.time()
         state, reason, hint = Watch.WATCHED, "", ""
         try:
-            place(walk)
+            # Before the rules of those files decide what is walked.
             self._configuration.cover(_configuration_files(location))
+            place(walk)
         except WatchLimitReached:
-            watch.table.release(watch)
             state, reason, hint = Watch.POLLED, "no inotify watches left", _more_watches_hint()
+        except InstanceLimitReached:
+            state, reason, hint = Watch.POLLED, "no inotify instance left", _MORE_INSTANCES_HINT
         except (EnvironmentFailure, OSError) as error:
-            watch.table.release(watch)
             state, reason = Watch.POLLED, f"cannot be watched: {str(error).splitlines()[0]}"
-        return WalkResult(location.path, location, identity, state, reason, hint, tuple(walk.nested))
+        except BaseException:
+            watch.release()
+            raise
+        if state is not Watch.WATCHED:
+            watch.release()  # half of the watches are none
+        sight = None
+        if self.sight is not None and walk.seen is not None and state is Watch.WATCHED and not walk.unreadable:
+            sight = self.sight(location, *walk.seen)
+        return WalkResult(
+            location.path, location, identity, state, reason, hint, tuple(walk.nested), began=began, sight=sight
+        )
 
     def _table_for(self, location: Location) -> WatchTable:
+        """A queue of its own for a big repository, not yet in `_own`; else one that others share."""
         try:
             big = os.stat(location.git_dir + b"/index").st_size > BIG_INDEX_BYTES
         except OSError:
             big = False
         if big and len(self._own) < MOST_OWN_QUEUES:
-            try:
-                table = self._own[location.path] = WatchTable(self._limit)
-            except OSError:
-                pass  # no instance left: share one
-            else:
-                self._loop.call_from_thread(lambda: self._listen(table))
+            table = WatchTable(self._limit)
+            if table.queue is not None:
                 return table
-        return self._shards[zlib.crc32(location.common_dir) % SHARDS]
+        return self._shards[zlib.crc32(location.common_dir) % len(self._shards)]
 
     # ---- the discovering thread
 
-    def _discover(self, directory: bytes, root: bytes, include_ignored: bool) -> None:
+    def _discover(self, directory: bytes, root: bytes, include_ignored: bool) -> list[tuple[bytes, str]]:
+        """The directories that could not be read, with the reason."""
         unreadable: list[tuple[bytes, str]] = []
 
         def cannot_read(path: bytes, error: OSError) -> None:
@@ -336,16 +396,15 @@ class Watcher:
                 self._mounts,
                 enter=lambda path: self._discovery.enter(path, root),
                 half_made=self._discovery.await_head,
+                found=self._discovery.leave,
                 unreadable=cannot_read,
             ):
-                self._discovery.leave(location.path)
                 found(location)
                 if include_ignored:
                     self._find_ignored(location, found)
         except Exception:  # noqa: BLE001 - a seam of errors.py: a bug in one walk must not end the thread
             _log.exception("looking for repositories below %r", directory)
-        finally:
-            self._loop.call_from_thread(lambda: self._listener.on_discovered(root, unreadable))
+        return unreadable
 
     def _find_ignored(self, location: Location, found: Callable[[Location], None]) -> None:
         pending, seen = [location], {location.path}
@@ -365,8 +424,11 @@ def _work_off(work: queue.SimpleQueue[Callable[[], None] | None]) -> None:
 def _configuration_files(location: Location) -> list[bytes]:
     """Files outside of the repository that configure git for it."""
     config = read_config(location)
-    files = [*config.sources, config.excludes_file, config.attributes_file]
-    return [file for file in files if file is not None and not file.startswith(location.common_dir + b"/")]
+    files = {*config.sources, config.excludes_file, config.attributes_file} - {None}
+    watched = {b"config", b"config.worktree", b"info/exclude", b"info/attributes"}
+    for own in (location.git_dir, location.common_dir):
+        files -= {own + b"/" + name for name in watched}
+    return [file for file in files if file is not None]
 
 
 def _more_watches_hint() -> str:

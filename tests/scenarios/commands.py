@@ -48,6 +48,7 @@ class Gitwatch:
         """Added to the environment of every command, and so of the daemon that one of them starts."""
         self.before: Sequence[str] = ()
         """What the command is run by (`WITHOUT_PRIVILEGE`)."""
+        self._started: list[subprocess.Popen[bytes]] = []
 
     @property
     def places(self) -> Places:
@@ -56,18 +57,16 @@ class Gitwatch:
     def start(self, *arguments: str | bytes | Path, cwd: Path | None = None) -> subprocess.Popen[bytes]:
         """The running command, with pipes for its outputs."""
         command = [*self.before, sys.executable, "-m", "gitwatch", "--state-dir", str(self.state), *arguments]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, cwd=cwd or self.directory, env={**without_git(os.environ), **self.env},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self._started.append(process)
+        return process
 
     def __call__(self, *arguments: str | bytes | Path, cwd: Path | None = None) -> Completed:
         process = self.start(*arguments, cwd=cwd)
-        try:
-            stdout, stderr = process.communicate(timeout=DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        stdout, stderr = process.communicate(timeout=DEADLINE_S)
         assert b"Traceback" not in stderr, stderr.decode()
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
@@ -94,8 +93,12 @@ class Gitwatch:
         log = Path(os.fsdecode(self.places.log))
         return log.read_text(errors="replace") if log.exists() else ""
 
-    def end_daemon(self) -> None:
-        """SIGTERM to the daemon that a command started, if one runs; it must have had no bug."""
+    def end(self) -> None:
+        """Nothing that it started runs on. A daemon gets SIGTERM, and must have had no bug."""
+        for process in self._started:
+            if process.stdout is not None and not process.stdout.closed:  # its test failed
+                process.kill()
+                process.communicate()
         pid = self.daemon_pid()
         if pid is not None:
             os.kill(pid, signal.SIGTERM)

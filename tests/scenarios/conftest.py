@@ -17,7 +17,7 @@ def gitwatch(tmp_path: Path) -> Iterator[Gitwatch]:
     """The command, with the same state directory as `daemon`'s; the daemon that it starts is ended and verified."""
     command = Gitwatch(tmp_path / "state", tmp_path)
     yield command
-    command.end_daemon()
+    command.end()
 
 
 @pytest.fixture

@@ -27,13 +27,13 @@ def difference(client: Client, path: Path) -> str | None:
     """
     answer = client.entries(path)
     if path.name in UNSAFE:  # and never ask the judge: it would run the program
-        return None if answer.state == "unsafe" and answer.stdout == b"" else _shown(path, answer, None)
+        return None if answer.state == "unsafe" and answer.stdout == b"" else shown_difference(path, answer, None)
     expected = ask_judge(path)
     if expected.exit:
         right = answer.exit == 1 and answer.stdout == b""
     else:
         right = answer.state == "fresh" and answer.exit == 0 and answer.stdout == expected.stdout
-    return None if right else _shown(path, answer, expected)
+    return None if right else shown_difference(path, answer, expected)
 
 
 def compare_all(client: Client, paths: list[Path]) -> list[str]:
@@ -61,7 +61,7 @@ def told(operations: Operations, path: Path) -> str:
     return "\n".join(["in this repository:", *here[-15:], "anywhere:", *operations.history[-5:]])
 
 
-def _shown(path: Path, answer: Entries, expected: Answer | None) -> str:
+def shown_difference(path: Path, answer: Entries, expected: Answer | None) -> str:
     lines = [f"{path}: {answer.state} ({answer.reason}), exit {answer.exit}, stderr {answer.stderr!r}"]
     if expected is None:
         return "\n".join([*lines, "must be unsafe"])

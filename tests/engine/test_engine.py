@@ -1,0 +1,653 @@
+"""Playbooks: what happens (`>>`) and exactly what the engine wants then (`<<`), in order. A fake clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from gitwatchd.engine.engine import WALK_SLOTS, Engine
+from gitwatchd.engine.events import (
+    Analyse,
+    Analysed,
+    Asked,
+    Changed,
+    Complete,
+    Discovered,
+    Effect,
+    Event,
+    Expired,
+    Forgotten,
+    Found,
+    Level,
+    Publish,
+    QueryId,
+    Release,
+    Tick,
+    Walk,
+    Walked,
+)
+from gitwatchd.engine.repository import FAILED_RETRY_S, LONGEST_QUIET_WAIT_S, QUIET_S, Repository
+from gitwatchd.model.report import Facts, State, Watch
+from gitwatchd.model.repository import Analysed as Status
+from gitwatchd.model.repository import Failed, Gone, Location, Outcome, RepoPath, Unsafe
+
+A, B = RepoPath(b"/root/a"), RepoPath(b"/root/b")
+Q, Q2, Q3 = QueryId(1), QueryId(2), QueryId(3)
+CLEAN, DIRTY, DIRTIER = (Status(Facts(), entries) for entries in (b"", b"? x\0", b"? x\0? y\0"))
+EVERYTHING = None
+
+
+class Play:
+    """`play >> event << effect << effect`: every effect of an event has to be named before the next event."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.now = 1000.0
+        self.effects: list[Effect] = []
+
+    def __rshift__(self, event: Event) -> Play:
+        assert self.effects == [], "effects nobody expected"
+        self.effects = self.engine.handle(event, self.now)
+        return self
+
+    def __lshift__(self, effect: Effect) -> Play:
+        assert self.effects, f"nothing more is wanted, expected {effect}"
+        assert self.effects.pop(0) == effect
+        if isinstance(effect, Complete):
+            self.answered = self.engine.unanswered(effect.query)
+            self.engine.close(effect.query)
+        return self
+
+    def later(self, seconds: float) -> Play:
+        self.now += seconds
+        return self
+
+    def end(self) -> None:
+        assert self.effects == []
+
+    def __getitem__(self, path: RepoPath) -> Repository:
+        return self.engine.repositories[path]
+
+    def state(self, path: RepoPath, *, fresh: bool = True) -> State:
+        return self[path].standing(fresh=fresh, epoch=0.0).state
+
+
+def location(path: RepoPath) -> Location:
+    return Location(path, path + b"/.git", path + b"/.git", bare=False)
+
+
+def found(path: RepoPath, cached: Outcome | None = None, asked_at: float = 0.0) -> Found:
+    return Found(location(path), cached, None if cached is None else 1.0, asked_at)
+
+
+def walked(path: RepoPath, watch: Watch = Watch.WATCHED, reason: str = "") -> Walked:
+    return Walked(location(path), watch, reason)
+
+
+def analysed(path: RepoPath, outcome: Outcome = CLEAN) -> Analysed:
+    return Analysed(path, outcome, Level.L3, 2.0)
+
+
+def asked(query: QueryId, *paths: RepoPath, verify: bool = False, wait: bool = True) -> Asked:
+    return Asked(query, (), paths, False, wait, verify, epoch=5.0)
+
+
+def changed(path: RepoPath, *new: bytes) -> Changed:
+    return Changed(path, new_directories=frozenset(new))
+
+
+REWALK_A = Changed(A, rewalk=True)
+
+
+@pytest.fixture
+def play() -> Iterator[Play]:
+    play = Play(Engine())
+    yield play
+    assert play.effects == [], "effects nobody expected"
+
+
+def settle(play: Play, path: RepoPath, watch: Watch = Watch.WATCHED) -> Play:
+    """The repository is known, watched, clean; nobody asked."""
+    play >> found(path) << Walk(path, EVERYTHING)
+    play >> walked(path, watch) << Analyse(path, whole=True)
+    return play >> analysed(path) << Publish(path)
+
+
+# ---- first sight
+
+
+def test_a_found_repository_is_walked_then_analysed_then_published(play: Play) -> None:
+    settle(play, A).end()
+    assert play[A].current
+
+
+def test_a_repository_found_again_costs_nothing(play: Play) -> None:
+    settle(play, A) >> found(A)
+    play.end()
+
+
+def test_what_an_earlier_process_knew_is_stale_until_verified(play: Play) -> None:
+    play.engine.remember(found(A, DIRTY))
+    assert play.state(A, fresh=False) is State.STALE
+    play >> asked(Q, A, wait=False) << Complete(Q) << Walk(A, EVERYTHING)
+    assert play.answered == {A}
+
+
+def test_after_a_restart_the_most_recently_asked_is_verified_first(play: Play) -> None:
+    paths = [RepoPath(b"/root/%d" % i) for i in range(10)]
+    for i, path in enumerate(paths):
+        play.engine.remember(found(path, CLEAN, asked_at=float(i)))
+    play >> Tick()
+    for path in reversed(paths[-WALK_SLOTS:]):
+        play << Walk(path, EVERYTHING)
+
+
+def test_remembering_begins_no_work_by_itself() -> None:
+    engine = Engine()
+    engine.remember(found(A, CLEAN))
+    assert engine.backlog == 0
+    assert engine.handle(Tick(), 0.0) == [Walk(A, None)]
+
+
+def test_an_outcome_equal_to_the_last_is_not_published_again(play: Play) -> None:
+    settle(play, A) >> asked(Q, A, verify=True) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q)
+    play.end()
+
+
+# ---- which result answers whom
+
+
+def test_nothing_changed_answers_from_memory(play: Play) -> None:
+    settle(play, A) >> asked(Q, A) << Complete(Q)
+    play.end()
+    assert play.answered == frozenset()
+    assert play.engine.levels[Level.L0] == 1
+
+
+def test_work_begun_after_the_request_answers_it_though_events_came_meanwhile(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play >> asked(Q, A) << Analyse(A, whole=False)
+    play >> changed(A)
+    play >> analysed(A, DIRTY) << Complete(Q) << Publish(A)
+    assert play.answered == frozenset()
+    assert not play[A].current, "it stays marked for later requests"
+    play >> asked(Q2, A) << Analyse(A, whole=False)
+
+
+def test_work_begun_before_the_request_does_not_answer_it_if_events_came_since(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play >> asked(Q, A) << Analyse(A, whole=False)
+    play >> changed(A)
+    play >> asked(Q2, A)
+    play >> analysed(A, DIRTY) << Complete(Q) << Publish(A) << Analyse(A, whole=False)
+    play >> analysed(A, DIRTIER) << Complete(Q2) << Publish(A)
+    play.end()
+
+
+def test_work_begun_before_the_request_answers_it_if_nothing_happened_since(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play >> asked(Q, A) << Analyse(A, whole=False)
+    play >> asked(Q2, A)
+    play >> analysed(A, DIRTY) << Complete(Q) << Complete(Q2) << Publish(A)
+    play.end()
+
+
+def test_a_change_during_analysis_is_not_lost(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play.later(QUIET_S) >> Tick() << Analyse(A, whole=False)
+    play >> changed(A)
+    play >> analysed(A, DIRTY) << Publish(A)
+    play.later(QUIET_S * 1.01) >> Tick() << Analyse(A, whole=False)
+
+
+def test_at_most_one_piece_of_work_per_repository_is_in_flight(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play >> asked(Q, A) << Analyse(A, whole=False)
+    play >> changed(A, b"d")
+    play >> asked(Q2, A, verify=True)
+    play >> REWALK_A
+    play.later(10.0) >> Tick()
+    play.end()
+
+
+def test_a_log_that_grows_for_ever_does_not_starve_a_request(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play >> asked(Q, A) << Analyse(A, whole=False)
+    for _ in range(100):
+        play.later(0.05) >> changed(A)
+        play.end()
+    play >> analysed(A, DIRTY) << Complete(Q) << Publish(A)
+    play.later(QUIET_S / 2) >> changed(A)
+    play.end()  # however long that took: without a pause, git would run all the time
+
+
+def test_a_rewalk_and_a_whole_change_make_the_next_analysis_git_s(play: Play) -> None:
+    settle(play, A) >> Changed(A, whole=True)
+    play >> asked(Q, A) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q)
+    play >> REWALK_A
+    play >> asked(Q2, A) << Walk(A, EVERYTHING)
+    play >> walked(A) << Analyse(A, whole=True)
+
+
+def test_a_change_that_needs_git_while_work_runs_is_kept_for_the_next(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play >> asked(Q, A) << Analyse(A, whole=False)
+    play >> Changed(A, whole=True)
+    play >> analysed(A) << Complete(Q)
+    play >> asked(Q2, A) << Analyse(A, whole=True)
+
+
+# ---- requests
+
+
+def test_a_query_is_complete_when_its_last_repository_is(play: Play) -> None:
+    settle(play, A)
+    settle(play, B)
+    play >> changed(A)
+    play >> changed(B)
+    play >> asked(Q, A, B) << Analyse(A, whole=False) << Analyse(B, whole=False)
+    play >> analysed(B)
+    play.end()
+    play >> analysed(A) << Complete(Q)
+
+
+def test_unknown_paths_in_a_query_are_passed_over(play: Play) -> None:
+    play >> asked(Q, A) << Complete(Q)
+
+
+def test_a_deadline_completes_with_what_is_known(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play >> asked(Q, A) << Analyse(A, whole=False)
+    play >> Expired(Q) << Complete(Q)
+    assert play.answered == {A}
+    assert play.state(A, fresh=False) is State.STALE
+    play >> analysed(A)
+    play.end()
+
+
+def test_a_query_that_is_closed_may_expire_and_discover(play: Play) -> None:
+    play >> Expired(Q)
+    play >> Discovered(Q)
+    play.end()
+
+
+def test_not_waiting_answers_at_once_and_begins_nothing(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play >> asked(Q, A, wait=False) << Complete(Q)
+    play.end()
+    assert play.answered == {A}
+
+
+def test_verify_asks_git_although_nothing_changed(play: Play) -> None:
+    settle(play, A) >> asked(Q, A, verify=True) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q)
+    assert play[A].current
+
+
+def test_verify_is_not_answered_by_work_begun_before(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play >> asked(Q, A) << Analyse(A, whole=False)
+    play >> asked(Q2, A, verify=True)
+    play >> analysed(A) << Complete(Q) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q2)
+
+
+def test_a_discovering_query_takes_in_what_is_found_and_ends_with_the_walk(play: Play) -> None:
+    play >> Asked(Q, (b"/root",), (), discovering=True)
+    play >> found(A) << Walk(A, EVERYTHING)
+    play >> found(RepoPath(b"/rooted")) << Walk(RepoPath(b"/rooted"), EVERYTHING)
+    play >> walked(A) << Analyse(A, whole=True)
+    play >> analysed(A) << Publish(A)
+    assert play.engine.queries[Q].members == {A}
+    play >> Discovered(Q) << Complete(Q)
+
+
+def test_a_discovering_query_waits_for_what_was_found_before_the_walk_ended(play: Play) -> None:
+    play >> Asked(Q, (b"/",), (), discovering=True)
+    play >> found(A) << Walk(A, EVERYTHING)
+    play >> Discovered(Q)
+    play >> walked(A) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q) << Publish(A)
+
+
+def test_those_that_somebody_waits_for_go_first() -> None:
+    engine = Engine(slots=0)
+    play = Play(engine)
+    for path in (A, B):
+        play >> found(path) << Walk(path, EVERYTHING)
+        play >> walked(path)
+    play >> asked(Q, B)
+    assert engine.backlog == 2
+    engine.slots = 1
+    play >> Tick() << Analyse(B, whole=True)
+    play >> analysed(B) << Complete(Q) << Publish(B) << Analyse(A, whole=True)
+
+
+def test_a_query_that_expires_gives_its_turn_back() -> None:
+    engine = Engine(slots=0)
+    play = Play(engine)
+    settle_slots(play, A)
+    settle_slots(play, B)
+    engine.slots = 0
+    play >> changed(A)
+    play >> asked(Q, A)
+    play >> Expired(Q) << Complete(Q)
+    engine.slots = 1
+    play >> Tick()
+    play.end()  # nobody waits, and the change is not due
+
+
+def settle_slots(play: Play, path: RepoPath) -> None:
+    play.engine.slots = 1
+    settle(play, path)
+
+
+def test_no_more_analyses_than_slots_and_no_more_walks_than_walk_slots() -> None:
+    engine = Engine(slots=1)
+    paths = [RepoPath(b"/root/%d" % i) for i in range(WALK_SLOTS + 2)]
+    wanted = [effect for path in paths for effect in engine.handle(found(path), 0.0)]
+    assert wanted == [Walk(path, None) for path in paths[:WALK_SLOTS]]
+    assert engine.backlog == 2
+    effects = engine.handle(walked(paths[0]), 0.0)
+    assert effects == [Walk(paths[WALK_SLOTS], None), Analyse(paths[0], whole=True)]
+    assert engine.handle(walked(paths[1]), 0.0) == [Walk(paths[WALK_SLOTS + 1], None)]
+    assert engine.analysing == 1
+
+
+# ---- debounce
+
+
+def test_a_change_nobody_asked_about_is_analysed_when_it_is_quiet(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    assert play.engine.wake_at() == play.now + QUIET_S
+    play.later(QUIET_S * 0.6) >> changed(A)
+    due = play.now + QUIET_S
+    play.later(QUIET_S * 0.6) >> Tick()
+    play.end()
+    assert play.engine.wake_at() == due
+    play.later(QUIET_S * 0.6) >> Tick() << Analyse(A, whole=False)
+    play >> analysed(A, DIRTY) << Publish(A)
+    play.later(10.0) >> Tick()
+    assert play.engine.wake_at() is None
+
+
+def test_a_change_that_never_ends_is_analysed_all_the_same(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    began = play.now
+    while not play.effects:
+        play.later(QUIET_S / 2) >> changed(A)
+        assert play.now - began < LONGEST_QUIET_WAIT_S + QUIET_S
+    play << Analyse(A, whole=False)
+    assert play.now - began >= LONGEST_QUIET_WAIT_S - QUIET_S
+
+
+def test_changes_during_an_unasked_analysis_wait_until_it_is_quiet_again(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play.later(QUIET_S) >> Tick() << Analyse(A, whole=False)
+    play.later(QUIET_S / 2) >> changed(A)
+    play >> analysed(A, DIRTY) << Publish(A)
+    play.later(QUIET_S * 1.01) >> Tick() << Analyse(A, whole=False)
+    play >> analysed(A, DIRTIER) << Publish(A)
+    play.later(10.0) >> Tick()
+    play.end()
+
+
+def test_a_request_takes_the_debounced_work_away(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play >> asked(Q, A) << Analyse(A, whole=False)
+    play >> analysed(A) << Complete(Q)
+    play.later(10.0) >> Tick()
+    play.end()
+    assert play.engine.wake_at() is None
+
+
+# ---- new directories
+
+
+def test_new_directories_are_walked_before_the_analysis(play: Play) -> None:
+    settle(play, A) >> changed(A, b"d", b"e")
+    play >> asked(Q, A) << Walk(A, frozenset({b"d", b"e"}))
+    play >> walked(A) << Analyse(A, whole=False)
+    play >> analysed(A, DIRTY) << Complete(Q) << Publish(A)
+    assert play[A].current
+
+
+def test_directories_that_appear_faster_than_they_are_walked_do_not_starve_a_request(play: Play) -> None:
+    settle(play, A) >> changed(A, b"d")
+    play >> asked(Q, A) << Walk(A, frozenset({b"d"}))
+    play >> changed(A, b"d/e")
+    play >> walked(A) << Analyse(A, whole=False)
+    play >> analysed(A, DIRTY) << Complete(Q) << Publish(A)
+    assert not play[A].current, "what happens in d/e is not seen yet"
+
+
+def test_directories_left_unwatched_are_walked_even_if_nobody_asks(play: Play) -> None:
+    settle(play, A) >> changed(A, b"d")
+    play.later(QUIET_S) >> Tick() << Walk(A, frozenset({b"d"}))
+    play >> changed(A, b"d/e")
+    play >> walked(A) << Analyse(A, whole=False)
+    play >> analysed(A, DIRTY) << Publish(A)
+    play.later(QUIET_S * 1.01) >> Tick() << Walk(A, frozenset({b"d/e"}))
+    play >> walked(A) << Analyse(A, whole=False)
+    play >> analysed(A, DIRTY)
+    assert play[A].current
+    play.later(10.0) >> Tick()
+    play.end()
+
+
+def test_work_begun_with_unwatched_directories_does_not_answer_a_later_request(play: Play) -> None:
+    settle(play, A) >> changed(A, b"d")
+    play >> asked(Q, A) << Walk(A, frozenset({b"d"}))
+    play >> changed(A, b"d/e")
+    play >> walked(A) << Analyse(A, whole=False)
+    play >> asked(Q2, A)  # a file written in d/e since raised no event
+    play >> analysed(A) << Complete(Q) << Walk(A, frozenset({b"d/e"}))
+    play >> walked(A) << Analyse(A, whole=False)
+    play >> analysed(A) << Complete(Q2)
+
+
+def test_an_outcome_from_before_a_walk_does_not_prove_what_lies_in_it(play: Play) -> None:
+    settle(play, A) >> walked(A) << Analyse(A, whole=False)
+    assert not play[A].current
+
+
+# ---- polled
+
+
+def test_a_polled_repository_is_analysed_for_each_request(play: Play) -> None:
+    settle(play, A, Watch.POLLED) >> asked(Q, A) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q)
+    play >> asked(Q2, A) << Analyse(A, whole=True)
+
+
+def test_two_queries_race_for_a_polled_repository(play: Play) -> None:
+    settle(play, A, Watch.POLLED) >> asked(Q, A) << Analyse(A, whole=True)
+    play >> asked(Q2, A)
+    play >> asked(Q3, A)
+    play >> analysed(A) << Complete(Q) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q2) << Complete(Q3)
+    play.end()
+
+
+def test_a_polled_repository_s_running_work_never_answers_a_later_request(play: Play) -> None:
+    play >> found(A) << Walk(A, EVERYTHING)
+    play >> REWALK_A
+    play >> walked(A, Watch.POLLED) << Analyse(A, whole=True)
+    play >> asked(Q, A)  # a walk is wanted, too: it must not hide that nothing told what happened since
+    play >> analysed(A) << Publish(A) << Walk(A, EVERYTHING)
+    play >> walked(A, Watch.POLLED) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q)
+
+
+def test_git_is_asked_about_a_repository_that_was_polled_until_now(play: Play) -> None:
+    settle(play, A, Watch.POLLED) >> REWALK_A
+    play >> asked(Q, A) << Walk(A, EVERYTHING)
+    play >> walked(A, Watch.POLLED) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q)
+    play >> changed(A, b"d")
+    play >> asked(Q2, A) << Walk(A, frozenset({b"d"}))
+    play >> walked(A) << Analyse(A, whole=True)
+
+
+def test_a_polled_answer_says_why(play: Play) -> None:
+    play >> found(A) << Walk(A, EVERYTHING)
+    play >> walked(A, Watch.POLLED, "no watches left") << Analyse(A, whole=True)
+    play >> analysed(A) << Publish(A)
+    standing = play[A].standing(fresh=True, epoch=9.0)
+    assert (standing.state, standing.watch, standing.reason) == (State.FRESH, Watch.POLLED, "no watches left")
+
+
+# ---- failed, unsafe, gone
+
+
+def test_a_failed_repository_is_tried_again_when_asked_but_not_at_once(play: Play) -> None:
+    settle(play, A) >> asked(Q, A, verify=True) << Analyse(A, whole=True)
+    play >> analysed(A, Failed("disk")) << Complete(Q) << Publish(A)
+    play >> asked(Q2, A) << Complete(Q2)
+    assert play.state(A) is State.FAILED
+    play.later(FAILED_RETRY_S * 1.01) >> asked(Q3, A) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q3) << Publish(A)
+    assert play.state(A) is State.FRESH
+
+
+def test_an_unsafe_repository_is_current_like_any_other(play: Play) -> None:
+    play >> found(A) << Walk(A, EVERYTHING)
+    play >> walked(A) << Analyse(A, whole=True)
+    play >> analysed(A, Unsafe("owner", "trust it", Facts())) << Publish(A)
+    play >> asked(Q, A) << Complete(Q)
+    assert play.state(A) is State.UNSAFE
+
+
+def test_a_walk_that_finds_nothing_answers_gone(play: Play) -> None:
+    settle(play, A) >> REWALK_A
+    play >> asked(Q, A) << Walk(A, EVERYTHING)
+    play >> analysed(A, Gone()) << Complete(Q) << Publish(A)
+    assert play.state(A) is State.GONE
+    play >> asked(Q2, A) << Complete(Q2)
+    play >> changed(A)
+    play.later(10.0) >> Tick()
+    play.end()
+
+
+def gone(play: Play) -> Play:
+    settle(play, A) >> REWALK_A
+    play.later(QUIET_S) >> Tick() << Walk(A, EVERYTHING)
+    return play >> analysed(A, Gone()) << Publish(A)
+
+
+def test_a_gone_repository_that_is_found_again_begins_anew(play: Play) -> None:
+    gone(play) >> found(A) << Walk(A, EVERYTHING)
+    assert play.state(A, fresh=False) is State.PENDING
+    play >> walked(A) << Analyse(A, whole=True)
+    play >> analysed(A) << Publish(A)
+    assert play[A].current
+
+
+def test_a_gone_repository_whose_walk_finds_it_again_is_analysed(play: Play) -> None:
+    gone(play) >> REWALK_A
+    play >> asked(Q, A) << Walk(A, EVERYTHING)
+    play >> walked(A) << Analyse(A, whole=True)
+    play >> analysed(A, DIRTY) << Complete(Q) << Publish(A)
+    assert play.state(A) is State.FRESH
+
+
+def test_a_repository_gone_after_its_walk_can_be_walked_again(play: Play) -> None:
+    play >> found(A) << Walk(A, EVERYTHING)
+    play.engine.slots = 0
+    play >> walked(A)
+    play >> analysed(A, Gone()) << Publish(A)
+    play >> REWALK_A
+    play >> asked(Q, A) << Walk(A, EVERYTHING)
+
+
+def test_gone_as_an_earlier_request_learnt_it_does_not_answer_a_later_one(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play >> asked(Q, A) << Analyse(A, whole=False)
+    play >> changed(A)
+    play >> asked(Q2, A)
+    play >> analysed(A, Gone()) << Complete(Q) << Publish(A) << Walk(A, EVERYTHING)
+    play >> analysed(A, Gone()) << Complete(Q2)
+    play.end()
+
+
+# ---- forgotten
+
+
+def test_forgetting_releases_and_completes_who_waited(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play >> asked(Q, A) << Analyse(A, whole=False)
+    play >> Forgotten(A) << Release(A) << Complete(Q)
+    assert play.engine.analysing == 0
+    play >> analysed(A)
+    play >> walked(A)
+    play >> changed(A)
+    play.later(10.0) >> Tick()
+    play.end()
+
+
+def test_forgotten_while_walked_while_waiting_for_its_turn_and_while_debounced(play: Play) -> None:
+    play >> found(A) << Walk(A, EVERYTHING)
+    play >> Forgotten(A) << Release(A)
+    play >> Forgotten(A)
+    play.engine.slots = 0
+    play >> found(A) << Walk(A, EVERYTHING)
+    play >> walked(A)
+    play >> Forgotten(A) << Release(A)
+    assert play.engine.backlog == 0
+    play.engine.slots = 1
+    settle(play, A) >> changed(A)
+    play >> Forgotten(A) << Release(A)
+    play.later(10.0) >> Tick()
+    play.end()
+
+
+def test_a_change_of_a_repository_known_again_is_due_in_its_own_time(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play >> Forgotten(A) << Release(A)
+    play.later(QUIET_S * 0.75)
+    settle(play, A) >> changed(A)
+    play.later(QUIET_S * 0.75) >> Tick()
+    play.end()
+    play.later(QUIET_S * 0.75) >> Tick() << Analyse(A, whole=False)
+
+
+def test_every_slot_comes_back(play: Play) -> None:
+    for _ in range(3 * WALK_SLOTS):
+        play >> found(A) << Walk(A, EVERYTHING)
+        play >> Forgotten(A) << Release(A)
+        settle(play, A) >> REWALK_A
+        play >> asked(Q, A) << Walk(A, EVERYTHING)
+        play >> analysed(A, Gone()) << Complete(Q) << Publish(A)
+        play >> Forgotten(A) << Release(A)
+    settle(play, A)
+    assert play.engine.analysing == 0
+
+
+# ---- no event costs O(all)
+
+
+def test_the_order_of_a_backlog_stays_small_and_right() -> None:
+    engine = Engine(slots=0)
+    play = Play(engine)
+    for path in (A, B):
+        play >> found(path) << Walk(path, EVERYTHING)
+        play >> walked(path)
+    for turn in range(1000):
+        query, path = QueryId(turn), (A, B)[turn % 2]
+        play >> Asked(query, (), (path,), False, epoch=float(turn))
+        play >> Expired(query) << Complete(query)
+    assert len(engine._analyses._heap) < 200
+    engine.slots = 2
+    play >> Tick() << Analyse(B, whole=True) << Analyse(A, whole=True)
+
+
+def test_the_age_of_an_answer(play: Play) -> None:
+    settle(play, A)
+    assert play[A].standing(fresh=True, epoch=7.0).age_ms == 0
+    assert play[A].standing(fresh=False, epoch=7.0).age_ms == 5000
+    play >> changed(A)
+    assert play[A].standing(fresh=False, epoch=7.0).age_ms == 5000
+    assert play[A].standing(fresh=False, epoch=1.0).age_ms == 0, "the clock was stepped back"

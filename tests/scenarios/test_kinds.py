@@ -1,0 +1,151 @@
+"""Scenarios 31, 32, 33, 37: what kinds of repositories, branches and names there are, through the real command."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.commands import Gitwatch
+from tests.zoo import histories, layouts
+from tests.zoo.attributes import odd_names
+from tests.zoo.commands import JUDGE, Git, judge
+from tests.zoo.comparison import difference
+from tests.zoo.daemon import Client
+from tests.zoo.nursery import Builder, Nursery
+
+
+def test_a_commit_in_one_worktree_is_ahead_in_the_other(client: Client, zoo: Nursery) -> None:
+    """Scenario 31."""
+    git = zoo.base("project")
+    linked = Git(zoo.directory / "linked")
+    git("worktree", "add", "-q", "--track", "-b", "work", str(linked.path), "main")
+
+    def upstream() -> tuple[int, int]:
+        (report,) = client.reports(linked.path)
+        return report["upstream"]["ahead"], report["upstream"]["behind"]
+
+    assert upstream() == (0, 0)
+    assert difference(client, git.path) is None
+    git("commit", "-q", "--allow-empty", "-m", "main goes on")
+    assert upstream() == (0, 1)
+    linked("commit", "-q", "--allow-empty", "-m", "so does work")
+    assert upstream() == (1, 1)
+    git("pack-refs", "--all")
+    git("commit", "-q", "--allow-empty", "-m", "main again")
+    assert upstream() == (1, 2)
+    assert [difference(client, each.path) for each in (git, linked)] == [None, None]
+    assert [r["worktrees"] for r in client.reports(git.path)] == [1]
+    git("worktree", "remove", str(linked.path))
+    assert [r["worktrees"] for r in client.reports(git.path)] == [0]
+
+
+def test_a_submodule_through_its_life(client: Client, zoo: Nursery) -> None:
+    """Scenario 32."""
+    git = zoo.base("outer")
+    assert difference(client, git.path) is None
+    steps: list[Callable[[], object]] = []
+    sub = Git(git.path / "sub")
+
+    def add() -> None:
+        git("clone", "-q", str(zoo.origin), str(sub.path))
+        git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(zoo.origin), "sub")
+
+    steps = [
+        add,
+        lambda: git("commit", "-qm", "with a submodule"),
+        lambda: (sub.path / "README.md").write_bytes(b"edited\n"),
+        lambda: (sub.path / "untracked").write_bytes(b""),
+        lambda: sub("commit", "-qam", "new commit"),
+        lambda: git("submodule", "--quiet", "absorbgitdirs"),
+        lambda: (sub.path / "data/a.txt").write_bytes(b"after absorbing\n"),
+        lambda: sub("checkout", "-q", "--", "."),
+        lambda: git("add", "sub"),
+        lambda: git("commit", "-qm", "the new commit"),
+        lambda: (sub.path / "untracked").unlink(),
+        lambda: git("submodule", "--quiet", "deinit", "-f", "sub"),
+    ]
+    for step in steps:
+        step()
+        assert difference(client, git.path) is None
+    assert [r["path"] for r in client.reports(git.path)] == [str(git.path)]
+
+    # A nested repository is one entry here, and a repository of its own.
+    inner = zoo.small("outer/inner")
+    assert difference(client, git.path) is None
+    (inner.path / "file").write_bytes(b"changed\n")
+    assert [difference(client, each.path) for each in (git, inner)] == [None, None]
+    assert [r["path"] for r in client.reports(git.path)] == [str(git.path), str(inner.path)]
+    shutil.rmtree(inner.path)
+    assert difference(client, git.path) is None
+
+
+@pytest.mark.parametrize(
+    ("builder", "facts"),
+    [
+        (layouts.bare, {"bare": True, "branch": "main", "counts": None, "dirty": None}),
+        (histories.unborn, {"unborn": True, "oid": None, "branch": "main", "detached": False}),
+        (histories.unborn_with_files, {"unborn": True, "oid": None, "dirty": True}),
+        (histories.detached, {"unborn": False, "detached": True, "branch": None}),
+        (histories.orphan, {"unborn": True, "oid": None, "detached": False}),
+        (histories.shallow, {"unborn": False, "detached": False, "branch": "main"}),
+    ],
+)
+def test_heads_of_every_kind(
+    gitwatch: Gitwatch, zoo: Nursery, builder: Builder, facts: dict[str, object]
+) -> None:
+    """Scenario 33."""
+    git = builder(zoo, "one")
+    (report,) = gitwatch.reports(git.path)
+    assert {name: report[name] for name in facts} == facts
+    assert report["state"] == "fresh"
+    table = gitwatch("status", git.path)
+    assert (table.returncode, table.stderr) == (0, b"")
+    if not report["bare"]:
+        assert gitwatch.porcelain(git.path) == judge(git.path)
+        return
+    # Where git fails: exit 1, nothing on stdout, git's message.
+    refused = subprocess.run([*JUDGE], cwd=git.path, capture_output=True, check=False)
+    done = gitwatch("status", "--porcelain=v2", git.path)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", refused.stderr)
+
+
+def test_odd_names_reach_the_caller_unchanged(gitwatch: Gitwatch, zoo: Nursery) -> None:
+    """Scenario 37, file names: newline, NFC and NFD, not UTF-8 …"""
+    git = odd_names(zoo, "one")
+    (git.path / "plain-dir").mkdir()
+    assert gitwatch.porcelain(git.path) == judge(git.path)
+    for here in (git.path, git.path / "src", git.path / "plain-dir"):
+        expected = subprocess.run(JUDGE[:-1], cwd=here, capture_output=True, check=True).stdout
+        assert gitwatch("status", "--porcelain=v2", cwd=here).stdout == expected
+    assert gitwatch("status", git.path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"new\nline", b"caf\xc3\xa9", b"cafe\xcc\x81", b"latin\xe9", b"%F{red}%n", b"$(touch owned)`touch owned`", b"\x1b[31mred"],
+)
+def test_odd_names_of_repositories_and_branches(gitwatch: Gitwatch, zoo: Nursery, name: bytes) -> None:
+    """Scenario 37, what a prompt or a terminal could act on."""
+    git = zoo.base(name)
+    branch = b"x" + name.translate(None, b"\n\x1b[ ")
+    git("checkout", "-q", "-b", branch)
+    assert gitwatch.porcelain(git.path) == judge(git.path)
+    done = gitwatch("status", "--json", git.path)
+    (report,) = json.loads(done.stdout)
+    for field, raw in (("name", name), ("branch", branch)):
+        shown = report[field]
+        if f"{field}_b64" in report:
+            assert base64.b64decode(report[f"{field}_b64"]) == raw and "\ufffd" in shown
+        else:
+            assert shown.encode() == raw
+    (git.path / "README.md").write_bytes(b"changed\n")
+    table = gitwatch("status", "--no-wait", git.path)
+    lines = (table.stdout + table.stderr).decode().splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert not list(Path(gitwatch.directory).rglob("owned"))
