@@ -63,9 +63,11 @@ def interleaved(rounds: int, **measures: Callable[[], float]) -> dict[str, Serie
     return series
 
 
-def run(command: Sequence[str | os.PathLike[str]], cwd: Path | None = None) -> bytes:
+def run(
+    command: Sequence[str | os.PathLike[str]], cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> bytes:
     """Output of a whole process; its failure ends the benchmark."""
-    done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    done = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:
         raise SystemExit(f"{command} ended with {done.returncode}: {done.stderr.decode(errors='replace')}")
     return done.stdout

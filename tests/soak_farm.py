@@ -60,7 +60,7 @@ def _peculiarity(make: Peculiarity) -> Peculiarity:
 
 
 def _commit(git: Git) -> None:
-    git("add", "-A")
+    git.ask("add", "-A")  # refused where it would be outside of a sparse checkout
     git("commit", "-q", "--allow-empty", "-m", "peculiar")
 
 

@@ -34,6 +34,8 @@ _KEPT = frozenset({"HOME", "PATH", "LANG", "USER", *ENVIRONMENT_NAMES})
 DAEMON = (sys.executable, "-P", "-m", "gitwatchd")
 """-P: the working directory will be `/`, and nothing that lies there may be imported."""
 
+_OWN_WORDS = "gitwatchd: "
+
 UNITS = ("gitwatchd.socket", "gitwatchd.service")
 
 
@@ -53,7 +55,7 @@ def start_daemon(where: Places, state_dir: bytes | None, limit_s: float = START_
             process = _spawn(state_dir, said.fileno())
             connection = _connect_until(where, ends_at, process)
             if connection is None and process.returncode:
-                raise _not_started(where, process.returncode, _last_line(said))
+                raise _not_started(where, process.returncode, _last_words(said))
             if connection is None:
                 connection = _connect_until(where, min(ends_at, time.monotonic() + _YIELD_S))
             if connection is not None:
@@ -65,9 +67,10 @@ def start_daemon(where: Places, state_dir: bytes | None, limit_s: float = START_
 _HINT = "`gitwatchd --foreground` shows what it does; `gitwatch status --direct` works without it"
 
 
-def _not_started(where: Places, status: int, said: str) -> DaemonUnavailable:
-    if said:
-        return DaemonUnavailable(f"gitwatchd did not start: {said}", _HINT)
+def _not_started(where: Places, status: int, said: tuple[str, str]) -> DaemonUnavailable:
+    reason, hint = said
+    if reason:
+        return DaemonUnavailable(f"gitwatchd did not start: {reason}", hint or _HINT)
     return DaemonUnavailable(
         f"gitwatchd did not start: it ended with status {status}",
         f"{os.fsdecode(where.log)} says why; `gitwatch status --direct` works without it",
@@ -114,10 +117,14 @@ def _connect_until(where: Places, ends_at: float, process: subprocess.Popen[byte
         time.sleep(_STEP_S)
 
 
-def _last_line(said: IO[bytes]) -> str:
+def _last_words(said: IO[bytes]) -> tuple[str, str]:
+    """The reason and the hint in what the process wrote: its own two lines, or else the last line of a traceback."""
     said.seek(0)
-    lines = said.read(1 << 16).decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    lines = [line.strip() for line in said.read(1 << 16).decode(errors="replace").split("\n") if line.strip()]
+    for number in range(len(lines) - 1, -1, -1):
+        if lines[number].startswith(_OWN_WORDS):
+            return lines[number].removeprefix(_OWN_WORDS), "".join(lines[number + 1 : number + 2])
+    return (lines[-1], "") if lines else ("", "")
 
 
 def find_unit(environ: Mapping[str, str]) -> str | None:

@@ -78,7 +78,11 @@ usage: gitwatch trust PATH
 Allow the filter drivers that the repository's own configuration defines: `git status` runs them. It lapses
 when that configuration changes.
 """,
-    "doctor": "usage: gitwatch doctor\n\nHow the daemon is doing. Exit 1 when something is wrong.\n",
+    "doctor": """\
+usage: gitwatch doctor
+
+How the daemon is doing. Exit 1 when a repository failed, or an audited answer was wrong.
+""",
     "daemon": """\
 usage: gitwatch daemon start|stop|restart|status|logs
 

@@ -72,10 +72,7 @@ def connect(invocation: Invocation) -> Link:
         shut_down(link)
         link = None
     if link is None:
-        from gitwatch.autostart import START_S, start_daemon
-
-        started = start_daemon(where, invocation.state_dir, min(START_S, invocation.remaining_s()))
-        link = _greet(started, where, limit_s)
+        link = _start(invocation, where, limit_s)
     theirs = link.hello["protocol"][0]
     if theirs != PROTOCOL[0]:
         # A newer daemon is never replaced by an older client: two versions would end each other in turn.
@@ -86,15 +83,32 @@ def connect(invocation: Invocation) -> Link:
     return link
 
 
+def _start(invocation: Invocation, where: Places, limit_s: float) -> Link:
+    from gitwatch.autostart import START_S, start_daemon
+
+    ends_at = time.monotonic() + min(START_S, invocation.remaining_s())
+    while True:
+        started = start_daemon(where, invocation.state_dir, max(ends_at - time.monotonic(), _STEP_S))
+        try:
+            return _greet(started, where, limit_s)
+        except DaemonSilent:
+            raise
+        except DaemonUnavailable:
+            # That was one on its way out. Until it is gone it holds the lock, and nobody can take its place.
+            if time.monotonic() > ends_at:
+                raise
+            time.sleep(_STEP_S)
+
+
 def find_running(where: Places, limit_s: float = _GREETING_S) -> Link | None:
     """The daemon that runs now, of any protocol; None when none does. Raises DaemonSilent, PeerError."""
     try:
-        connection = Connection(where.socket, limit_s)
+        # A process that was killed or ends may still take connections, and closes them without a greeting.
+        return _greet(Connection(where.socket, limit_s), where, limit_s)
     except DaemonSilent:
         raise
     except DaemonUnavailable:
         return None
-    return _greet(connection, where, limit_s)
 
 
 def _greet(connection: Connection, where: Places, limit_s: float) -> Link:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from gitwatchd.analysis.facts import complete_facts
+from gitwatchd.analysis.first_sight import analyse_without_git
 from gitwatchd.analysis.private_index import IndexSnapshot, private_copy, read_snapshot
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import GitAnswer, run_git, shown
@@ -47,6 +48,10 @@ def _analyse(job: Job, deadline: float) -> Outcome:
     if start is None:
         return _find_absence(location)
     config = read_config(location)
+    if not job.by_git:
+        sighted = analyse_without_git(location, config)
+        if sighted is not None:
+            return sighted
     snapshot, index = _read_index(location)
     if not job.trusted and not location.bare:
         driver = next(_foreign_drivers(location, config, index, deadline), None)
@@ -111,6 +116,11 @@ def _ask_git(
     """The judge's answer; the index as git left it, and whether its recorded stats are those on the disk."""
 
     def ask(index_file: bytes | None) -> GitAnswer:
+        answer = run(index_file)
+        # A git that somebody killed has said nothing about the repository.
+        return run(index_file) if answer.returncode < 0 else answer
+
+    def run(index_file: bytes | None) -> GitAnswer:
         return run_git(
             STATUS,
             cwd=start,

@@ -55,19 +55,19 @@ def job_to_wire(job: Job) -> list[Any]:
     where = job.location
     return [
         where.path, where.git_dir, where.common_dir, where.bare,
-        job.index_cache, job.timeout_s, job.trusted,
+        job.index_cache, job.timeout_s, job.trusted, job.by_git,
     ]  # fmt: skip
 
 
 def job_from_wire(wire: list[Any]) -> Job:
-    path, git_dir, common_dir, bare, index_cache, timeout_s, trusted = wire
-    return Job(Location(RepoPath(path), git_dir, common_dir, bare), index_cache, timeout_s, trusted)
+    path, git_dir, common_dir, bare, *rest = wire
+    return Job(Location(RepoPath(path), git_dir, common_dir, bare), *rest)
 
 
 def outcome_to_wire(outcome: Outcome) -> list[Any]:
     match outcome:
-        case Analysed(facts, entries, message):
-            return ["analysed", facts_to_wire(facts), entries, message]
+        case Analysed(facts, entries, message, by_git):
+            return ["analysed", facts_to_wire(facts), entries, message, by_git]
         case Unsafe(reason, hint, facts):
             return ["unsafe", reason, hint, facts_to_wire(facts)]
         case Failed(reason, hint):
@@ -80,8 +80,8 @@ def outcome_to_wire(outcome: Outcome) -> list[Any]:
 
 def outcome_from_wire(wire: list[Any]) -> Outcome:
     match wire:
-        case ["analysed", facts, entries, message]:
-            return Analysed(facts_from_wire(facts), entries, message)
+        case ["analysed", facts, entries, message, by_git]:
+            return Analysed(facts_from_wire(facts), entries, message, by_git)
         case ["unsafe", reason, hint, facts]:
             return Unsafe(reason, hint, facts_from_wire(facts))
         case ["failed", reason, hint]:

@@ -30,9 +30,7 @@ OnOutcome = Callable[[Job, Outcome], None]
 
 
 class Analyst:
-    def __init__(
-        self, loop: Loop, ceiling: int, on_outcome: OnOutcome, mount_of: Callable[[bytes], bytes]
-    ) -> None:
+    def __init__(self, loop: Loop, ceiling: int, on_outcome: OnOutcome, mount_of: Callable[[bytes], bytes]) -> None:
         self._loop = loop
         self._on_outcome = on_outcome
         self.pool = Pool(loop, ceiling, self._pool_done, mount_of)
@@ -40,23 +38,24 @@ class Analyst:
         """The jobs that threads carry, by number, with the timer that gives each up."""
         self._number = 0
         self._in_pool = 0
+        self._pool_pays = False
         self._queue: queue.SimpleQueue[tuple[int, Job] | None] = queue.SimpleQueue()
         self._threads = 0
         self.limit: int | None = None
         """Most jobs at once that a request allows; 0: one at a time, in one worker."""
 
     def room(self, backlog: int) -> int:
-        """How many more jobs are welcome now, given how many are wanted in all."""
+        """How many more jobs are welcome now, given how many repositories want work in all."""
+        self._pool_pays = backlog > BACKLOG_FOR_POOL
         room = DIRECT_SLOTS - len(self._direct)
         if self.limit is not None:
             return max(0, max(1, self.limit) - len(self._direct) - self._in_pool)
-        if backlog > BACKLOG_FOR_POOL:
-            room += self.pool.capacity()
-        return max(0, room)
+        # With the pool at work, a thread of ours would only slow down the walks and the answers.
+        return max(0, self.pool.capacity() if self._pool_pays else room)
 
     def submit(self, job: Job, *, local: bool) -> None:
         """Ends in exactly one `on_outcome`, on the serving thread."""
-        if not local or self.limit == 0 or len(self._direct) >= DIRECT_SLOTS:
+        if not local or self.limit == 0 or self._pool_pays or len(self._direct) >= DIRECT_SLOTS:
             self._in_pool += 1
             self.pool.submit(job)
             return

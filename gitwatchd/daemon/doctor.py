@@ -1,6 +1,6 @@
 """What the daemon knows of itself, for `gitwatch doctor` and for bug reports.
 
-Owns: the counts of audits and the last problems. Runs: serving thread. Reads, decides nothing.
+Owns: the last problems. Runs: serving thread. Reads, decides nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import Counter, deque
 from typing import Any
 
 from gitwatchd import __version__
+from gitwatchd.daemon.audit import Audit
 from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.engine.events import Level
 from gitwatchd.model.report import State, Watch, text_or_bytes
@@ -36,13 +37,12 @@ class LastErrors(logging.Handler):
 
 
 class Doctor:
-    def __init__(self, places: Places, fleet: Fleet, errors: LastErrors) -> None:
+    def __init__(self, places: Places, fleet: Fleet, audit: Audit, errors: LastErrors) -> None:
+        self._audit = audit
         self._places = places
         self._fleet = fleet
         self._errors = errors
         self._started_at = time.time()
-        self._audits = 0
-        self._wrong = 0
         self.problems: list[dict[str, str]] = []
         """What went wrong at start and has a cure: `{what, hint}`."""
 
@@ -50,15 +50,11 @@ class Doctor:
     def state_dir(self) -> str | bytes | None:
         return text_or_bytes(self._places.state_dir)
 
-    def count_audit(self, checked: int, wrong: int) -> None:
-        self._audits += checked
-        self._wrong += wrong
-
     def facts(self) -> dict[str, Any]:
         """The map of `gitwatchd.render.doctor_view`."""
         from gitwatchd.git.child import git_path, git_version
 
-        fleet, places = self._fleet, self._places
+        fleet, places, audit = self._fleet, self._places, self._audit
         epoch = time.time()
         states: Counter[str] = Counter()
         watches: Counter[str] = Counter()
@@ -74,7 +70,7 @@ class Doctor:
                 )  # fmt: skip
         degraded += [
             {"what": f"{os.fsdecode(path)}: cannot be read: {reason}", "hint": ""}
-            for path, reason in fleet.unreadable.items()
+            for path, reason in fleet.roots.unreadable.items()
         ]
         counted = fleet.watcher.counts()
         analyst = fleet.analyst
@@ -108,7 +104,7 @@ class Doctor:
             },
             "answers": {level.value: fleet.engine.levels[level] for level in Level},
             "git_asked_because": dict(fleet.increments.reasons.most_common(_SHOWN_REASONS)),
-            "audits": {"done": self._audits, "wrong": self._wrong, "unreported": 0},
+            "audits": {"done": audit.done, "wrong": audit.wrong, "unreported": audit.unreported},
             "pool": {
                 "workers": len(analyst.pool.pids()), "running": fleet.engine.analysing,
                 "queued": max(0, fleet.engine.backlog - fleet.engine.analysing),

@@ -13,12 +13,13 @@ import logging
 import os
 import time
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, assert_never
 
+from gitwatchd.daemon.roots import Roots
+from gitwatchd.daemon.trust import Trust
 from gitwatchd.engine.engine import Engine
 from gitwatchd.engine.events import (
     Analyse,
@@ -59,6 +60,8 @@ _log = logging.getLogger(__name__)
 
 SLICE_S = 0.002
 """An incremental analysis lets other requests in this often."""
+WALKS_FOR_WORKERS = 20
+"""Walks in waiting from which the start of workers, a quarter of a second of a core each, pays."""
 JOB_TIMEOUT_S = 120.0
 """A whole `git status` of the largest repositories on a cold disk takes tens of seconds; what takes longer hangs."""
 GONE_SHOWN_S = 24 * 3600.0
@@ -101,6 +104,8 @@ class Fleet:
         self._loop = loop
         self.intent = intent
         self._cache = cache
+        self._audited: dict[int, Callable[[Outcome], None]] = {}
+        """Jobs beside the engine, by identity, with who waits for each."""
         self._index_cache = index_cache
         self._on_published = on_published
         self.engine = Engine()
@@ -109,11 +114,12 @@ class Fleet:
         """What the engine wanted before `start`."""
         self._placing: dict[RepoPath, frozenset[bytes] | None] = {}
         """Directories whose watches are being placed, by repository."""
-        self.unreadable: dict[bytes, str] = {}
-        """Directories that discovery could not read, with the reason."""
-        self._roots: dict[bytes, Root] = {root.path: root for root in intent.roots()}
-        self._walks: Counter[bytes] = Counter()
-        """Walks for repositories under way, by root."""
+        self.roots = Roots(intent, self._discover)
+        self._trust = Trust(intent)
+        self._seen_in_vain: set[RepoPath] = set()
+        """Walks looked at these without coming to a status: the analysis need not try that again."""
+        self._jobs: dict[RepoPath, Job] = {}
+        """What the analyst carries, by repository; the outcome of any other job is nobody's any more."""
         self._identities: dict[RepoPath, Identity] = {}
         self._began: dict[RepoPath, float] = {}
         self._open: dict[QueryId, _Open] = {}
@@ -129,11 +135,12 @@ class Fleet:
         from gitwatchd.analysis.pool import pool_ceiling
         from gitwatchd.daemon.analyst import Analyst
 
-        return Analyst(self._loop, pool_ceiling(os.cpu_count() or 1), self._on_outcome, lambda path: self.watcher.mount_of(path))
+        ceiling = pool_ceiling(os.cpu_count() or 1)
+        return Analyst(self._loop, ceiling, self._on_outcome, lambda path: self.watcher.mount_of(path))
 
     @cached_property
     def watcher(self) -> Watcher:
-        from gitwatchd.daemon.increments import look
+        from gitwatchd.analysis.first_sight import look
         from gitwatchd.watch.watcher import Watcher
 
         return Watcher(self._loop, self, sight=look)
@@ -149,7 +156,7 @@ class Fleet:
     def remember(self, rows: Iterable[CachedRepository]) -> None:
         """Take over what an earlier process knew; every outcome is stale until verified."""
         for row in rows:
-            if self.root_of(row.location.path) not in self._roots:
+            if not self.roots.cover(row.location.path):
                 self._cache.forget([row.location.path])
                 continue
             outcome = AnalysedOutcome(facts_from_wire(row.facts), row.entries)
@@ -162,8 +169,7 @@ class Fleet:
             return
         self._started = True
         self.watcher.start()
-        for root in self._roots.values():
-            self._discover(root.path, root)
+        self.roots.look_everywhere()
         held_back, self._held_back = self._held_back, []
         for effect in held_back:
             self._carry_out(effect)
@@ -178,63 +184,29 @@ class Fleet:
 
     # ---- roots
 
-    @property
-    def roots(self) -> list[Root]:
-        return list(self._roots.values())
-
     def add_root(self, path: bytes, kind: RootKind, *, permanent: bool, include_ignored: bool) -> None:
-        root = self.intent.add_root(
-            path, kind, permanent=permanent, include_ignored=include_ignored, asked_at=time.time()
-        )
+        """Look below it now, and again at each start. Raises EnvironmentFailure when it cannot be written down."""
+        self.roots.add(path, kind, permanent=permanent, include_ignored=include_ignored)
         if self._started:
-            self._roots[path] = root
-            self._discover(path, root)
+            self.roots.look(path)
         else:
-            self._roots[path] = root
             self.start()
 
     def remove_root(self, path: bytes) -> bool:
         """False when it is no root. Its repositories are forgotten unless another root holds them."""
-        if not self.intent.remove_root(path):
+        if not self.roots.remove(path):
             return False
-        self._roots.pop(path, None)
         for repository in self.below((path,)):
-            if self.root_of(repository.path) not in self._roots:
+            if not self.roots.cover(repository.path):
                 self._feed(Forgotten(repository.path))
         return True
 
-    def root_of(self, directory: bytes) -> bytes:
-        """The nearest root at or above `directory`; `directory` itself when there is none."""
-        candidate = directory
-        while True:
-            if candidate in self._roots:
-                return candidate
-            above = candidate.rpartition(b"/")[0] or b"/"
-            if above == candidate:
-                return directory
-            candidate = above
-
-    def is_covered(self, directory: bytes) -> bool:
-        return self.root_of(directory) in self._roots
-
-    def discovering(self, tops: Iterable[bytes]) -> bool:
-        """Whether repositories are being looked for at, above or below any of these directories."""
-        return any(_overlap(root, top) for root in self._walks for top in tops)
-
     def _discover(self, directory: bytes, root: Root) -> None:
-        self._walks[root.path] += 1
         self.watcher.discover(directory, root.path, include_ignored=root.include_ignored)
-
-    def rediscover(self, tops: Iterable[bytes]) -> None:
-        """Look again for repositories at and below these directories."""
-        for top in tops:
-            root = self._roots.get(self.root_of(top))
-            if root is not None:
-                self._discover(top, root)
 
     def expire(self, now: float) -> None:
         """Forget roots that nobody asked for, and repositories that have been gone for a day. `now`: epoch seconds."""
-        for root in self.intent.expired_roots(now):
+        for root in self.roots.expired(now):
             self.remove_root(root.path)
         for repository in list(self.engine.repositories.values()):
             if repository.gone and now - (repository.verified_at or 0.0) > GONE_SHOWN_S:
@@ -302,12 +274,12 @@ class Fleet:
             self._check_identity(path)
         epoch = time.time()
         for top in scope.tops or scope.only:
-            self.intent.touch_root(self.root_of(top), epoch)
+            self.roots.touch(top, epoch)
         deadline = None
         if wait_s is not None and wait_s > 0:
             deadline = self._loop.call_later(wait_s, lambda: self.abandon(query))
         self._open[query] = _Open(scope, on_complete, deadline)
-        discovering = not scope.only and self.discovering(scope.tops)
+        discovering = not scope.only and self.roots.looking(scope.tops)
         self._feed(Asked(query, scope.tops, members, discovering, wait, verify, epoch))
         return query
 
@@ -333,8 +305,30 @@ class Fleet:
         self.start()
         for path in members:
             self._feed(Changed(path, rewalk=True))
-        self.rediscover(scope.tops)
+        for top in scope.tops:
+            self.roots.look(top)
         return len(members)
+
+    # ---- the audit's view
+
+    def idle_repositories(self) -> list[Repository]:
+        if not self._started or self.engine.backlog:
+            return []
+        return [r for r in self.engine.repositories.values() if r.current and isinstance(r.outcome, AnalysedOutcome)]
+
+    def ask_git_about(self, repository: Repository, done: Callable[[Outcome], None]) -> None:
+        job = self._job(repository.location, by_git=True)
+        self._audited[id(job)] = done
+        self.analyst.submit(job, local=self.watcher.is_local(repository.path))
+
+    def distrust(self, repository: Repository) -> None:
+        self.increments.drop(repository.path)
+        self._feed(Changed(repository.path, whole=True))
+
+    def save_all(self) -> None:
+        """The cache was made anew: write down what is known."""
+        for repository in self.engine.repositories.values():
+            self._save(repository)
 
     # ---- the watcher's listener
 
@@ -361,18 +355,20 @@ class Fleet:
             self._identities[result.path] = result.identity
         if result.location.path != result.path:
             self._lose(result.path)
-            self.on_found(result.location, self.root_of(result.location.path))
+            self.on_found(result.location)
             return
         from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED
 
         placed = self._placing.pop(result.path, None)
         outcome = None if result.sight is None else self.increments.adopt(result.path, result.sight)
-        if placed is not None and TRACKED in placed:
+        if result.looked and outcome is None:
+            self._seen_in_vain.add(result.path)
+        if result.new_attributes or (placed is not None and TRACKED in placed):
             self.increments.drop(result.path)
         elif placed is not None:
             self.increments.look_again(result.path, placed - {GIT_DIRECTORIES})
         for nested in result.nested:
-            self.on_found(nested, self.root_of(nested.path))
+            self.on_found(nested)
         self._feed(Walked(result.location, result.watch, result.reason, result.hint, outcome, result.began))
 
     def _lose(self, path: RepoPath) -> None:
@@ -381,11 +377,10 @@ class Fleet:
         self.watcher.release(path)
         self._cache.forget([path])
         self._feed(Analysed(path, Gone(), Level.L3, time.time()))
-        root = self._roots.get(self.root_of(path))
-        if root is not None and os.path.isdir(path):
-            self._discover(path, root)
+        if os.path.isdir(path):
+            self.roots.look(path)
 
-    def on_found(self, location: Location, root: bytes) -> None:
+    def on_found(self, location: Location) -> None:
         known = self.engine.repositories.get(location.path)
         if known is None or known.gone:
             self._sorted = None
@@ -394,12 +389,9 @@ class Fleet:
             self._check_identity(location.path)
 
     def on_discovered(self, root: bytes, unreadable: list[tuple[bytes, str]]) -> None:
-        self.unreadable.update(unreadable)
-        self._walks[root] -= 1
-        if self._walks[root] <= 0:
-            del self._walks[root]
+        self.roots.ended(root, unreadable)
         for query, waiting in list(self.engine.queries.items()):
-            if waiting.discovering and not self.discovering(waiting.scope):
+            if waiting.discovering and not self.roots.looking(waiting.scope):
                 self._feed(Discovered(query))
 
     def on_left(self, path: bytes) -> None:
@@ -407,8 +399,10 @@ class Fleet:
             self._check_identity(repository.path)
 
     def on_suspicion(self) -> None:
-        for root in self._roots.values():
-            self._discover(root.path, root)
+        self.roots.look_everywhere()
+
+    def root_of(self, directory: bytes) -> bytes:
+        return self.roots.above(directory)
 
     def on_configuration(self) -> None:
         self.increments.drop_all()
@@ -433,7 +427,8 @@ class Fleet:
 
     def _feed(self, event: Event) -> None:
         engine = self.engine
-        engine.slots = engine.analysing + self.analyst.room(engine.backlog) if self._started else 0
+        backlog = engine.backlog + engine.walks
+        engine.slots = engine.analysing + self.analyst.room(backlog) if self._started else 0
         for effect in engine.handle(event, time.monotonic()):
             if self._started or isinstance(effect, Complete):
                 self._carry_out(effect)
@@ -461,6 +456,7 @@ class Fleet:
                 self.increments.drop(effect.path)
                 self.watcher.release(effect.path)
                 self._identities.pop(effect.path, None)
+                self._jobs.pop(effect.path, None)
                 self._cache.forget([effect.path])
                 self._sorted = None
             case Walk() | Analyse() | Publish():
@@ -471,20 +467,24 @@ class Fleet:
                     self._placing[effect.path] = effect.directories
                     if effect.directories is None:
                         self.increments.drop(effect.path)
-                    self.watcher.walk(repository.location, effect.directories)
+                    self.watcher.walk(repository.location, effect.directories, look=not self._workers_look())
                 elif isinstance(effect, Analyse):
-                    self._analyse(repository, whole=effect.whole)
+                    self._analyse(repository, whole=effect.whole, by_git=effect.by_git)
                 else:
                     self._publish(repository)
             case _:
                 assert_never(effect)
 
-    def _analyse(self, repository: Repository, *, whole: bool) -> None:
+    def _workers_look(self) -> bool:
+        """Whether a walk should leave the look at the files to a worker: with many to come, both are kept busy."""
+        return self.engine.walks > WALKS_FOR_WORKERS and self.analyst.pool.capacity() > 0
+
+    def _analyse(self, repository: Repository, *, whole: bool, by_git: bool) -> None:
         path = repository.path
         self._began[path] = time.time()
         changes = self.increments.begin(path)
-        if whole or not self.increments.follows(path):
-            self._ask_git(repository)
+        if whole or by_git or not self.increments.follows(path):
+            self._submit(repository, by_git=by_git or path in self._seen_in_vain)
         else:
             self._advance(repository, self.increments.advance(path, changes))
 
@@ -505,39 +505,43 @@ class Fleet:
                     self._loop.call_soon(lambda: self._advance(repository, steps))
                     return
         except Inexact:
-            self._ask_git(repository)
+            self._submit(repository, by_git=True)
         except Exception:
             _log.exception("following %r", path)
-            self._ask_git(repository)
+            self._submit(repository, by_git=True)
 
-    def _ask_git(self, repository: Repository) -> None:
+    def _submit(self, repository: Repository, *, by_git: bool) -> None:
         location = repository.location
         # What was noted for an advance that came to nothing is covered by git's answer, which begins now.
-        job = Job(location, self._index_cache, JOB_TIMEOUT_S, self._is_trusted(location))
+        job = self._jobs[location.path] = self._job(location, by_git=by_git)
+        self._seen_in_vain.discard(location.path)
         self.analyst.submit(job, local=self.watcher.is_local(location.path))
 
-    def _is_trusted(self, location: Location) -> bool:
-        digest = self.intent.trusted(location.path)
-        return digest is not None and digest == _drivers_digest(location)
+    def _job(self, location: Location, *, by_git: bool) -> Job:
+        return Job(location, self._index_cache, JOB_TIMEOUT_S, self._trust.covers(location), by_git)
 
     def trust(self, path: RepoPath) -> None:
         """Allow the filter drivers that the repository's own configuration defines now, until they change.
 
         Raises EnvironmentFailure where that configuration cannot be read.
         """
-        location = self.engine.repositories[path].location
-        self.intent.trust(path, _drivers_digest(location))
+        self._trust.grant(self.engine.repositories[path].location)
         self._feed(Changed(path, whole=True))
 
     def _on_outcome(self, job: Job, outcome: Outcome) -> None:
         path = job.location.path
-        began = self._began.pop(path, time.time())
-        if isinstance(outcome, Gone) and path in self.engine.repositories:
-            # The walk decides, and drops the watches.
-            self._feed(Analysed(path, outcome, Level.L3, began))
-            self._lose(path)
+        audited = self._audited.pop(id(job), None)
+        if audited is not None:
+            audited(outcome)
+            return
+        if self._jobs.get(path) is not job:
+            return  # for a repository that was forgotten, even if one at the same path is known again
+        del self._jobs[path]
+        level = Level.L1 if isinstance(outcome, AnalysedOutcome) and not outcome.by_git else Level.L3
+        self._feed(Analysed(path, outcome, level, self._began.pop(path, time.time())))
+        if isinstance(outcome, Gone):
+            self._lose(path)  # the walk that the next question starts decides
         else:
-            self._feed(Analysed(path, outcome, Level.L3, began))
             self._follow(path, outcome)
 
     def _follow(self, path: RepoPath, outcome: Outcome) -> None:
@@ -566,6 +570,10 @@ class Fleet:
         opened.on_complete(Answer(answer))
 
     def _publish(self, repository: Repository) -> None:
+        self._save(repository)
+        self._on_published(repository)
+
+    def _save(self, repository: Repository) -> None:
         outcome = repository.outcome
         if isinstance(outcome, AnalysedOutcome | Unsafe):
             entries = outcome.entries if isinstance(outcome, AnalysedOutcome) else None
@@ -575,21 +583,3 @@ class Fleet:
                     repository.verified_at or 0.0, repository.asked_at, None,
                 )
             )  # fmt: skip
-        self._on_published(repository)
-
-
-def _drivers_digest(location: Location) -> bytes:
-    """Changes when a filter driver of the repository's own configuration does."""
-    from hashlib import sha256
-
-    from gitwatchd.git.repository_config import read_config
-
-    config = read_config(location)
-    drivers = {b"filter." + name for name in config.filter_drivers_of_repository()}
-    lines = [repr((e.key, e.value)) for e in config.entries if e.key.rpartition(b".")[0] in drivers]
-    return sha256("\n".join(lines).encode()).digest()
-
-
-def _overlap(one: bytes, other: bytes) -> bool:
-    """Whether one of two directories is at or below the other."""
-    return one == other or one.startswith(other.rstrip(b"/") + b"/") or other.startswith(one.rstrip(b"/") + b"/")

@@ -14,26 +14,25 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gitwatchd.analysis.facts import read_ref_facts
+from gitwatchd.analysis.first_sight import Sighting, headers_of
 from gitwatchd.analysis.newest_file import newest_mtime
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.ignore import read_rules
 from gitwatchd.git.index_file import Index, read_index
 from gitwatchd.git.layout import read_format
 from gitwatchd.git.objects import Objects
-from gitwatchd.git.porcelain import Headers, count, encode, parse_status
+from gitwatchd.git.porcelain import count, encode, parse_status
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
-from gitwatchd.incremental.first_sight import Listing
-from gitwatchd.incremental.first_sight import look as first_sight
 from gitwatchd.incremental.state import RepositoryState, Work
 from gitwatchd.incremental.terms import Inexact, read_terms
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Facts
 from gitwatchd.model.repository import Analysed, Location, RepoPath
 from gitwatchd.watch.changes import Aspect, Changes
-from gitwatchd.watch.walk import Found, Tree
+from gitwatchd.watch.repository_watch import GIT_DIRECTORIES
 
 _log = logging.getLogger(__name__)
 
@@ -62,80 +61,24 @@ class _Followed:
         self.facts = facts
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """What a walk found out without git."""
-
-    followed: _Followed
-    outcome: Analysed
-
-
-def look(location: Location, tree: Tree, found: Found) -> Sighting | None:
-    """A whole status from what a walk listed; None where git has to be asked. Runs on the walking thread."""
-    if location.bare or found.files is None or tree.rules is None:
-        return None
-    config, index = tree.config, tree.index
-    objects = Objects(location, may_start_git=False)
-    try:
-        _refuse_what_git_may_refuse(location, config)
-        terms = read_terms(location, config, index, found.attributes)
-        facts = read_ref_facts(location, config, None, objects)
-        headers = _headers_of(facts)
-        listings = [Listing(path, files) for path, files in found.files]
-        sight = first_sight(location.path, terms, index, tree.rules, objects, headers, listings, found.nested)
-        state = RepositoryState.of_first_sight(location, terms, index, tree.rules, objects, sight)
-        entries = state.entries()
-    except (Inexact, EnvironmentFailure, OSError) as reason:
-        _log.debug("git is asked about %r: %s", location.path, reason)
-        return None
-    finally:
-        objects.close()
-    size, skipped, assumed = index.tallies()
-    facts = replace(
-        facts, counts=count(entries), mtime=sight.newest_ns / 1e9 or None, index_size=size, skip_worktree=skipped,
-        assume_unchanged=assumed, submodules=0,
-    )  # fmt: skip
-    return Sighting(_Followed(location, config, objects, state, facts), Analysed(facts, entries))
-
-
-def _refuse_what_git_may_refuse(location: Location, config: RepositoryConfig) -> None:
-    """Raises Inexact for a repository of somebody else's, or one that brings its own commands."""
-    user = os.geteuid()
-    if any(os.lstat(path).st_uid != user for path in (location.path, location.git_dir, location.common_dir)):
-        raise Inexact("it may belong to another user")
-    if config.filter_drivers_of_repository():
-        raise Inexact("its own configuration defines filters")
-
-
-def _headers_of(facts: Facts) -> Headers:
-    """What git's status says of HEAD, from facts read without it. Raises Inexact."""
-    if facts.branch is None and facts.oid is None:
-        raise Inexact("HEAD cannot be read here")
-    upstream = facts.upstream
-    if upstream is not None and not upstream.gone and upstream.ahead is None and facts.oid is not None:
-        raise Inexact("ahead and behind have to be counted by git")
-    if facts.oid is not None and facts.summary is None:
-        raise Inexact("the commit cannot be read here")
-    counted = upstream is not None and facts.oid is not None
-    return Headers(
-        oid=facts.oid, branch=facts.branch,
-        upstream=None if upstream is None else upstream.name,
-        ahead=upstream.ahead if upstream is not None and counted else None,
-        behind=upstream.behind if upstream is not None and counted else None,
-        stashes=facts.stashes or 0,
-    )  # fmt: skip
-
-
 class Increments:
     def __init__(
-        self, loop: Loop, settle: Callable[[RepoPath], None], attributes: Callable[[RepoPath], set[bytes]]
+        self,
+        loop: Loop,
+        settle: Callable[[RepoPath], None],
+        attributes: Callable[[RepoPath], set[bytes]],
+        widen: Callable[[RepoPath], None] | None = None,
     ) -> None:
-        """`settle` drains the queues of a repository; `attributes` names the directories with a `.gitattributes`."""
+        """`settle` drains the queues of a repository; `attributes` names the directories with a `.gitattributes`;
+        `widen` has those watched that came to hold tracked files although they are ignored."""
         self._loop = loop
+        self._widen = widen
         self._settle = settle
         self._attributes = attributes
         self._followed: dict[RepoPath, _Followed] = {}
         self._pending: dict[RepoPath, Changes] = {}
+        self._priming: dict[RepoPath, Analysed] = {}
+        """Git's answers from which a state is being made; work that begins meanwhile takes what that would need."""
         self.reasons: Counter[str] = Counter()
         """Why git had to be asked, for `doctor` and tuning."""
 
@@ -146,15 +89,22 @@ class Increments:
         pending = self._pending.setdefault(path, Changes())
         pending.aspects |= changes.aspects
         pending.paths |= changes.paths
-        if changes.aspects & ~_FOLLOWED:
+        unfollowed = changes.aspects & ~_FOLLOWED
+        if changes.aspects & Aspect.IGNORE and GIT_DIRECTORIES in changes.new_directories:
+            # Not only a `.gitignore`, whose directory is among the paths: info/exclude, which holds for all.
+            unfollowed |= Aspect.IGNORE
+        if unfollowed:
             if path in self._followed:
-                self._drop(path, f"{(changes.aspects & ~_FOLLOWED).name}")
+                self._drop(path, f"{unfollowed.name}")
             return False
         return path in self._followed
 
-    def look_again(self, path: RepoPath, paths: frozenset[bytes]) -> None:
-        """What lies at and below these may have changed before it was watched."""
-        self._pending.setdefault(path, Changes()).paths.update(paths)
+    def look_again(self, path: RepoPath, directories: frozenset[bytes]) -> None:
+        """What lies at and below these (GIT_DIRECTORIES: in the git dir) may have changed before it was watched."""
+        pending = self._pending.setdefault(path, Changes())
+        pending.paths |= directories - {GIT_DIRECTORIES}
+        if GIT_DIRECTORIES in directories or not directories:
+            pending.aspects |= _REF_ASPECTS
 
     def follows(self, path: RepoPath) -> bool:
         return path in self._followed
@@ -163,6 +113,7 @@ class Increments:
         """Nothing is known of that repository any more."""
         self._drop(path, "")
         self._pending.pop(path, None)
+        self._priming.pop(path, None)
 
     def drop_all(self) -> None:
         """A configuration of git's for many repositories changed."""
@@ -181,6 +132,7 @@ class Increments:
 
     def begin(self, path: RepoPath) -> Changes:
         """Work on that repository begins now: take what was noted before."""
+        self._priming.pop(path, None)
         return self._pending.pop(path, None) or Changes()
 
     def advance(self, path: RepoPath, changes: Changes) -> Iterator[Analysed | None]:
@@ -202,14 +154,17 @@ class Increments:
             raise
         followed.facts = facts
         followed.objects.close()
-        yield Analysed(facts, entries)
+        if followed.state.tracks_ignored and self._widen is not None:
+            followed.state.tracks_ignored = False
+            self._widen(path)
+        yield Analysed(facts, entries, by_git=False)
 
     def _read_refs(self, followed: _Followed, aspects: Aspect, work: Work) -> Facts:
         if aspects & Aspect.HEAD and followed.config.depends_on_branch:
             raise Inexact("the configuration depends on the branch")
         old = followed.facts
         new = read_ref_facts(followed.location, followed.config, None, followed.objects)
-        work.headers = _headers_of(new)
+        work.headers = headers_of(new)
         work.tree = None if new.oid is None else followed.objects.tree_of(new.oid)
         return replace(
             new, counts=old.counts, mtime=old.mtime, index_size=old.index_size, skip_worktree=old.skip_worktree,
@@ -222,7 +177,7 @@ class Increments:
         entries = encode(status)
         facts = replace(facts, counts=count(entries))
         if work.index_changed:
-            size, skipped, assumed = state.index.tallies()
+            size, skipped, assumed = state.tallies()
             facts = replace(facts, index_size=size, skip_worktree=skipped, assume_unchanged=assumed)
         newest = state.newest_ns / 1e9
         if state.vanished or facts.mtime is None:
@@ -241,7 +196,9 @@ class Increments:
         assert isinstance(sighting, Sighting)
         pending = self._pending.get(path)
         if pending is None or not pending.aspects & ~_FOLLOWED:
-            self._followed[path] = sighting.followed
+            self._followed[path] = _Followed(
+                sighting.location, sighting.config, sighting.objects, sighting.state, sighting.outcome.facts
+            )
         return sighting.outcome
 
     def prime(self, location: Location, outcome: Analysed, is_current: Callable[[], bool]) -> None:
@@ -250,6 +207,7 @@ class Increments:
         self._drop(path, "")
         if outcome.entries is None:
             return
+        self._priming[path] = outcome
         try:
             large = os.stat(location.git_dir + b"/index").st_size > LARGE_INDEX_BYTES
         except OSError:
@@ -276,6 +234,8 @@ class Increments:
         path = location.path
         # Whatever replaced the index before it was read is in the queue by now.
         self._settle(path)
+        if self._priming.pop(path, None) is not outcome:
+            return
         pending = self._pending.get(path)
         if index is None or not is_current() or (pending is not None and pending.aspects & _UNPRIMABLE):
             return

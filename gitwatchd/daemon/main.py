@@ -53,7 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _serve(foreground=foreground, state_dir=state_dir)
     except EnvironmentFailure as error:
-        _log.error("%s", error.message)
+        if logging.getLogger().handlers:  # else it would be printed here, too
+            _log.error("%s", error.message)
         print(f"gitwatchd: {error}", file=sys.stderr)
         return 1
 
@@ -94,9 +95,20 @@ def _serve(*, foreground: bool, state_dir: bytes | None) -> int:
         _log.info("another daemon runs")
         return 0 if not foreground else _already_running(where)
     try:
-        return _Daemon(where).run()
+        return _make_daemon(where).run()
     finally:
         lock.release()
+
+
+def _make_daemon(where: Places) -> _Daemon:
+    """From here on, to the socket that listens, whoever started us reads what we say on stderr, and only that."""
+    try:
+        return _Daemon(where)
+    except EnvironmentFailure:
+        raise
+    except Exception as bug:
+        print(f"gitwatchd: {type(bug).__name__}: {bug}\n{os.fsdecode(where.log)} has the traceback", file=sys.stderr)
+        raise
 
 
 def _already_running(where: Places) -> int:
@@ -116,6 +128,7 @@ def _make_private(directory: bytes) -> None:
 class _Daemon:
     def __init__(self, where: Places) -> None:
         # Imported here, after the lock: a start that finds another daemon running ends without paying for this.
+        from gitwatchd.daemon.audit import Audit
         from gitwatchd.daemon.doctor import Doctor, LastErrors
         from gitwatchd.daemon.fleet import Fleet
         from gitwatchd.daemon.methods import Methods
@@ -132,13 +145,14 @@ class _Daemon:
         logging.getLogger().addHandler(errors)
         self._loop = Loop(lambda bug: _log.error("bug in a callback", exc_info=bug))
         intent = Intent(where.intent)
-        cache = Cache(where.cache, lambda reason: _log.warning("the cache was made anew: %s", reason))
+        cache = Cache(where.cache, self._on_cache_rebuilt)
         self._fleet = Fleet(
             self._loop, intent, cache, where.indexes,
             lambda repository: self._methods.publish(repository),
         )  # fmt: skip
-        self._doctor = Doctor(where, self._fleet, errors)
-        self._methods = Methods(self._loop, self._fleet, self._doctor, self._loop.stop)
+        self._audit = Audit(self._loop, self._fleet)
+        self._doctor = Doctor(where, self._fleet, self._audit, errors)
+        self._methods = Methods(self._loop, self._fleet, self._audit, self._doctor, self._loop.stop)
         self._listener = Listener(self._loop, sock, self._on_connection, uid=uid, adopted=adopted is not None)
         loaded = load(where.cache)
         if loaded.reason is not None:
@@ -158,6 +172,7 @@ class _Daemon:
         self._handle_signals()
         loop.call_later(BACKGROUND_AFTER_S, self._fleet.start)
         loop.call_later(HOUSEKEEPING_S, self._keep_house)
+        self._audit.start()
         self._notifier.ready()
         _log.info("serving, version %s, pid %d", __version__, os.getpid())
         try:
@@ -168,6 +183,11 @@ class _Daemon:
             self._fleet.close()
             _log.info("stopped")
         return 0
+
+    def _on_cache_rebuilt(self, reason: str) -> None:
+        """On the cache's own thread."""
+        _log.warning("the cache was made anew: %s", reason)
+        self._loop.call_from_thread(lambda: self._fleet.save_all())
 
     def _on_connection(self, sock: socket.socket) -> None:
         from gitwatchd.server.session import Session

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gitwatchd import __version__
+from gitwatchd.daemon.audit import Audit
 from gitwatchd.daemon.doctor import Doctor
 from gitwatchd.daemon.fleet import Answer, Fleet, Scope
 from gitwatchd.daemon.requests import (
@@ -53,7 +54,8 @@ class _Waiting:
 
 
 class Methods:
-    def __init__(self, loop: Loop, fleet: Fleet, doctor: Doctor, stop: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, fleet: Fleet, audit: Audit, doctor: Doctor, stop: Callable[[], None]) -> None:
+        self._audit = audit
         self._loop = loop
         self._fleet = fleet
         self._doctor = doctor
@@ -113,8 +115,7 @@ class Methods:
         options: Mapping[str, Any],
         on_complete: Callable[[Answer], None],
     ) -> None:
-        wait_s = option(options, "wait_s", (int, float))
-        jobs = option(options, "jobs", int)
+        wait_s, jobs, verify = _waiting_options(options)
         wait_s = LONGEST_WAIT_S if wait_s is None else max(0.0, min(float(wait_s), LONGEST_WAIT_S))
         if jobs is not None:
             self._fleet.analyst.limit = max(0, jobs)
@@ -131,7 +132,6 @@ class Methods:
                 waiting.progress.cancel()
             on_complete(answer)
 
-        verify = option(options, "verify", bool, False)
         query = self._fleet.ask(scope, complete, wait_s=wait_s, verify=verify)
         if not done:
             waiting = self._waiting[query] = _Waiting(session)
@@ -165,14 +165,11 @@ class Methods:
         paths = paths_of(request.params)
         options = options_of(request.params, 1)
         fields = option(options, "fields", list)
-        if (
-            len(paths) == 1
-            and not options.get("verify")
-            and fields is None
-            and self._answer_hot(session, request, paths[0])
-        ):
+        include_ignored = option(options, "include_ignored", bool, False)
+        verify = _waiting_options(options)[2]
+        if len(paths) == 1 and not verify and fields is None and self._answer_hot(session, request, paths[0]):
             return
-        named = name_all(self._fleet, paths, include_ignored=option(options, "include_ignored", bool, False))
+        named = name_all(self._fleet, paths, include_ignored=include_ignored)
 
         def reply(answer: Answer) -> None:
             if fields is None:
@@ -294,19 +291,17 @@ class Methods:
                     "include_ignored": root.include_ignored, "asked_at": root.asked_at,
                     "repositories": len(self._fleet.below((root.path,))),
                 }
-                for root in sorted(self._fleet.roots, key=lambda root: root.path)
+                for root in self._fleet.roots.all()
             ],
         )  # fmt: skip
 
     def _refresh(self, session: Session, request: Request) -> None:
-        named = name_all(self._fleet, paths_of(request.params))
-        if named.errors:
-            raise EnvironmentFailure(f"{os.fsdecode(path_of(named.errors[0]['path']))}: {named.errors[0]['reason']}")
+        named = _name_strictly(self._fleet, request)
         session.reply(request.id, {"repositories": self._fleet.refresh(named.scope)})
 
     def _verify(self, session: Session, request: Request) -> None:
         """Compare what would be answered with what git says now."""
-        named = name_all(self._fleet, paths_of(request.params))
+        named = _name_strictly(self._fleet, request)
         options = options_of(request.params, 1)
 
         def compare(first: Answer) -> None:
@@ -327,7 +322,7 @@ class Methods:
                                 "expected": now.entries or b"", "answered": outcome.entries or b"",
                             }
                         )  # fmt: skip
-                self._doctor.count_audit(len(second.repositories), len(differences))
+                self._audit.count(len(second.repositories), len(differences))
                 session.reply(request.id, {"checked": len(second.repositories), "differences": differences})
 
             self._ask(session, named.scope, {**options, "verify": True}, tell)
@@ -356,6 +351,20 @@ class Methods:
     def _shutdown(self, session: Session, request: Request) -> None:
         session.reply(request.id, True)
         self._loop.call_soon(self._stop)
+
+
+def _name_strictly(fleet: Fleet, request: Request) -> Named:
+    """The repositories of a request that is refused when one of its paths stands for nothing."""
+    named = name_all(fleet, paths_of(request.params))
+    for error in named.errors:
+        raise EnvironmentFailure(f"{os.fsdecode(path_of(error['path']))}: {error['reason']}", error["hint"])
+    return named
+
+
+def _waiting_options(options: Mapping[str, Any]) -> tuple[float | None, int | None, bool]:
+    """`wait_s`, `jobs`, `verify`. Raises UserError."""
+    wait_s: float | None = option(options, "wait_s", (int, float))
+    return wait_s, option(options, "jobs", int), option(options, "verify", bool, False)
 
 
 def _entries_of(repository: Repository, standing: Standing, with_z: bool, cwd: bytes | None) -> dict[str, Any]:

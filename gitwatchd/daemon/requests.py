@@ -5,6 +5,7 @@ Runs: serving thread. It looks at local paths only (a dead network mount would h
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ def option(options: Mapping[str, Any], name: str, kinds: type | tuple[type, ...]
     value = options.get(name)
     if value is None:
         return default
-    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool) or value != value:  # NaN
         raise UserError(f"option {name}: {type(value).__name__} is not what it takes")
     return value
 
@@ -70,7 +71,7 @@ def name_all(fleet: Fleet, paths: list[bytes], *, include_ignored: bool = False)
     it. A directory asked for the first time becomes a root and is walked.
     """
     if not paths:
-        return Named(Scope(tuple(root.path for root in fleet.roots)))
+        return Named(Scope(tuple(root.path for root in fleet.roots.all())))
     tops: dict[bytes, None] = {}
     errors: list[Wire] = []
     for path in paths:
@@ -81,15 +82,15 @@ def name_all(fleet: Fleet, paths: list[bytes], *, include_ignored: bool = False)
             hint = "gitwatch roots list shows the directories that are known"
             errors.append({"path": text_or_bytes(path), "reason": reason, "hint": hint})
             continue
-        if not fleet.is_covered(top) or (include_ignored and not _includes_ignored(fleet, top)):
+        if not fleet.roots.cover(top) or (include_ignored and not _includes_ignored(fleet, top)):
             fleet.add_root(top, kind, permanent=False, include_ignored=include_ignored)
         tops[top] = None
     return Named(Scope(tuple(tops)), errors)
 
 
 def _includes_ignored(fleet: Fleet, top: bytes) -> bool:
-    above = fleet.root_of(top)
-    return any(root.path == above and root.include_ignored for root in fleet.roots)
+    above = fleet.roots.above(top)
+    return any(root.path == above and root.include_ignored for root in fleet.roots.all())
 
 
 def resolve(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
@@ -117,8 +118,11 @@ def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
             return known.path
         if os.path.lexists(candidate + b"/.git") or os.path.lexists(candidate + b"/HEAD"):
             location = read_location(candidate)
+            if location is None and _is_closed(candidate + b"/.git"):
+                # To look for one further up, as git does, would be an answer about another repository.
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), candidate + b"/.git")
             if location is not None:
-                if not fleet.is_covered(location.path):
+                if not fleet.roots.cover(location.path):
                     fleet.add_root(location.path, RootKind.WORKTREE, permanent=False, include_ignored=False)
                 fleet.adopt(location)
                 return location.path
@@ -126,3 +130,8 @@ def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
         if above == candidate:
             return None
         candidate = above
+
+
+def _is_closed(directory: bytes) -> bool:
+    """It is there, and nothing in it can be looked at."""
+    return os.path.isdir(directory) and not os.access(directory, os.X_OK)

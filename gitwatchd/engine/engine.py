@@ -86,6 +86,11 @@ class Engine:
         return self._analysing + len(self._walks) + len(self._analyses)
 
     @property
+    def walks(self) -> int:
+        """Walks wanted, those running left out."""
+        return len(self._walks)
+
+    @property
     def analysing(self) -> int:
         return self._analysing
 
@@ -389,9 +394,10 @@ class Engine:
         repository.just_walked = False
         # Where no event tells there is no list of changes to start from.
         whole, repository.whole = repository.whole or repository.watch is not Watch.WATCHED, False
+        by_git = repository.verify
         repository.wanted = repository.verify = False
         self._analysing += 1
-        return Analyse(repository.path, whole)
+        return Analyse(repository.path, whole, by_git)
 
 
 def _covers(scope: tuple[bytes, ...], path: bytes) -> bool:

@@ -135,7 +135,9 @@ class Walk:
 class Analyse:
     path: RepoPath
     whole: bool
-    """Ask git itself (L3): first sight, verification, or lost confidence; otherwise the shell may do less work."""
+    """Look at everything: first sight, or lost confidence; otherwise the shell may follow the changes."""
+    by_git: bool = False
+    """Somebody wants git's own answer (L3), whatever else would be exact."""
 
 
 @dataclass(frozen=True, slots=True)

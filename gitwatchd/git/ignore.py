@@ -232,6 +232,8 @@ class IgnoreRules:
 
     def invalidate(self, directory: bytes) -> None:
         """The `.gitignore` of `directory` (b"" = top) changed: forget what was read there and below."""
+        if directory not in self._chains:
+            return  # nor anything below: a chain is built from those of all its parents
         below = directory + b"/" if directory else b""
         stale = [known for known in self._chains if known == directory or known.startswith(below)]
         for known in stale:

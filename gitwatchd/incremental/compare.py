@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 
 from gitwatchd.git.index_file import ASSUME_VALID, SKIP_WORKTREE, Index
 from gitwatchd.incremental.terms import Conversion, Inexact, Terms
 
 LARGEST_HASHED_BYTES = 64 * 1024
+CLOCK_TICK_NS = 20_000_000
+"""Longer than the tick of the clock that stamps files (10 ms at HZ=100): within it two contents can have one stat."""
 _KIND = 0o170000
 _REGULAR, _LINK, _GITLINK = 0o100000, 0o120000, 0o160000
 _U32 = 0xFFFFFFFF
@@ -27,7 +30,10 @@ HashedClean = dict[bytes, tuple[int, int, int, int]]
 def worktree_verdict(
     top: bytes, path: bytes, index: Index, row: int, terms: Terms, hashed_clean: HashedClean
 ) -> Verdict | None:
-    """None: clean. `row` is the entry of `path` at stage 0, which is no gitlink. Raises Inexact."""
+    """None: clean. `row` is the entry of `path` at stage 0, which is no gitlink. Raises Inexact.
+
+    That no parent of `path` is a link is for the caller to know.
+    """
     flags = index.flags(row) if index.flag_bytes[row] >= 0x10 else 0
     if flags:
         if flags & SKIP_WORKTREE and terms.sparse and os.path.lexists(top + b"/" + path):
@@ -70,7 +76,8 @@ def worktree_verdict(
     if hashed_clean.get(path) == key:
         return None
     if _content_oid(top, path, found, index.oid_bytes, terms) == index.oid(row):
-        hashed_clean[path] = key
+        if time.time_ns() - found.st_ctime_ns > CLOCK_TICK_NS:
+            hashed_clean[path] = key
         return None
     if seconds_equal and not exactly_equal and not racy and size:
         # Whether nanoseconds count depends on how git was built.
@@ -78,6 +85,34 @@ def worktree_verdict(
     if exactly_equal and racy and index.mtime_ns > mtime_s * 1_000_000_000 + mtime_ns:
         raise Inexact(f"{path!r} changed within the second in which the index was written")
     return b"M", mode_now
+
+
+class Directories:
+    """Which directories of a worktree are really there; kept for one advance. Beyond a link git sees nothing."""
+
+    __slots__ = ("_known", "_top")
+
+    def __init__(self, top: bytes) -> None:
+        self._top = top
+        self._known: dict[bytes, bool] = {b"": True}
+
+    def hold(self, path: bytes) -> bool:
+        """Whether every parent of `path` is a directory, and none a link. Raises Inexact."""
+        return self.is_real(path.rpartition(b"/")[0])
+
+    def is_real(self, directory: bytes) -> bool:
+        known = self._known.get(directory)
+        if known is None:
+            known = self._known[directory] = self.hold(directory) and self._is_directory(directory)
+        return known
+
+    def _is_directory(self, directory: bytes) -> bool:
+        try:
+            return stat.S_ISDIR(os.lstat(self._top + b"/" + directory).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise Inexact(f"cannot look at {directory!r}: {error.strerror}") from None
 
 
 def unmerged_mode(top: bytes, path: bytes, mode: int, terms: Terms) -> int:

@@ -1,4 +1,4 @@
-"""Under which terms a repository's status can be kept up to date in the daemon, and what only git can judge. Mostly pure.
+"""Under which terms a repository's status can be kept up to date in the daemon, and what only git can judge.
 
 Runs: serving thread or a walking thread; `read_terms` reads a few small attribute files.
 """
@@ -13,6 +13,7 @@ from enum import Enum, auto
 from gitwatchd.errors import GitwatchError
 from gitwatchd.git.index_file import Index
 from gitwatchd.git.repository_config import RepositoryConfig
+from gitwatchd.git.status_settings import Renames, StatusSettings, UntrackedFiles, status_settings
 from gitwatchd.model.repository import Location
 
 SYSTEM_ATTRIBUTES = b"/etc/gitattributes"
@@ -48,48 +49,32 @@ class Terms:
 
 
 def read_terms(location: Location, config: RepositoryConfig, index: Index, attributes: Iterable[bytes]) -> Terms:
-    """`attributes`: directories (relative) known to hold a `.gitattributes`. Raises Inexact."""
+    """`attributes`: directories (relative) known to hold a `.gitattributes`. Raises Inexact, BadValue."""
     if location.bare:
         raise Inexact("a bare repository has no status")
     if index.inexact is not None:
         raise Inexact(index.inexact)
-    for key, plain in _PLAIN_BOOLEANS.items():
-        if config.get_bool(key, plain) is not plain:
-            raise Inexact(f"{key.decode()} is set")
-    if (config.get(b"core.checkstat") or b"default").lower() != b"default":
-        raise Inexact("core.checkStat is set")
+    settings = status_settings(config)
+    if not settings.stat_is_default:
+        raise Inexact("equal stat data do not mean an unchanged file by its configuration")
     if config.find(b"core.worktree") is not None:
         raise Inexact("core.worktree is set")
-    shown = config.get(b"status.showuntrackedfiles", b"normal")
-    if shown not in (b"normal", b"no"):
+    if settings.untracked_files is UntrackedFiles.ALL:
         raise Inexact("status.showUntrackedFiles is all")
+    if settings.renames is Renames.COPIES:
+        raise Inexact("copies are detected")
     return Terms(
-        file_mode=config.get_bool(b"core.filemode", True),
-        renames=_detects_renames(config),
-        untracked=shown == b"normal",
-        sparse=config.get_bool(b"core.sparsecheckout", False),
-        conversion=_conversion(location, config, index, attributes),
+        file_mode=settings.file_mode,
+        renames=settings.renames is Renames.RENAMES,
+        untracked=settings.untracked_files is UntrackedFiles.NORMAL,
+        sparse=settings.sparse_checkout,
+        conversion=_conversion(location, config, settings, index, attributes),
     )
 
 
-_PLAIN_BOOLEANS = {
-    b"core.trustctime": True,
-    b"core.symlinks": True,
-    b"core.ignorestat": False,
-    b"core.ignorecase": False,
-    b"core.precomposeunicode": False,
-    b"status.aheadbehind": True,
-}
-
-
-def _detects_renames(config: RepositoryConfig) -> bool:
-    value = config.get(b"status.renames") or config.get(b"diff.renames") or b"true"
-    if value.lower() in (b"copies", b"copy"):
-        raise Inexact("copies are detected")
-    return config.get_bool(b"status.renames", config.get_bool(b"diff.renames", True))
-
-
-def _conversion(location: Location, config: RepositoryConfig, index: Index, attributes: Iterable[bytes]) -> Conversion:
+def _conversion(
+    location: Location, config: RepositoryConfig, settings: StatusSettings, index: Index, attributes: Iterable[bytes]
+) -> Conversion:
     directories = {name.rpartition(b"/")[0] for name in index.names if name.endswith(b".gitattributes")}
     directories.update(attributes)
     files = [os.path.join(location.path, directory, b".gitattributes") for directory in directories]
@@ -111,5 +96,4 @@ def _conversion(location: Location, config: RepositoryConfig, index: Index, attr
     # A tracked attributes file that is absent from the worktree is read from the index.
     if len(directories) > sum(os.path.lexists(file) for file in files[: len(directories)]):
         return Conversion.ANY
-    autocrlf = (config.get(b"core.autocrlf") or b"false").lower()
-    return Conversion.LINE_ENDS if found or autocrlf != b"false" else Conversion.NONE
+    return Conversion.LINE_ENDS if found or settings.converts_line_ends else Conversion.NONE

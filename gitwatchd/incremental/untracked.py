@@ -1,8 +1,8 @@
 """Untracked entries, collapsed as git collapses them (`status.showUntrackedFiles=normal`).
 
-Runs: serving thread, in bounded steps. An entry is the topmost directory above a path that holds no tracked file, with a
-slash, if anything not ignored lies in it; otherwise the file itself. Nested repositories are one entry; what is neither
-file, link nor directory is none.
+Runs: serving thread, in bounded steps. An entry is the topmost directory above a path that holds no tracked file, with
+a slash, if anything not ignored lies in it; otherwise the file itself. Nested repositories are one entry; what is
+neither file, link nor directory is none.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from gitwatchd.git.ignore import IgnoreRules
 from gitwatchd.git.index_file import Index
 from gitwatchd.git.layout import read_location
+from gitwatchd.incremental.compare import Directories
 from gitwatchd.incremental.terms import Inexact
 
 MOST_LISTED = 20_000
@@ -23,10 +24,11 @@ MOST_LISTED = 20_000
 class UntrackedSearch:
     """One search, under one index and one set of rules. Raises Inexact where git has to look."""
 
-    def __init__(self, top: bytes, index: Index, rules: IgnoreRules) -> None:
+    def __init__(self, top: bytes, index: Index, rules: IgnoreRules, directories: Directories) -> None:
         self._top = top
         self._index = index
         self._rules = rules
+        self.directories = directories
         self._left = MOST_LISTED
         self._tracked: dict[bytes, bool] = {b"": True}
 
@@ -48,7 +50,7 @@ class UntrackedSearch:
     def entry_of(self, unit: bytes) -> bytes | None:
         """The entry that stands for `unit`, whose parents hold tracked files; None when git shows nothing."""
         # git drops an entry with a tracked name: a file that became a directory shows only as deleted.
-        if self._index.find(unit) is not None:
+        if self._index.find(unit) is not None or not self.directories.hold(unit):
             return None
         try:
             mode = os.lstat(self._top + b"/" + unit).st_mode
@@ -66,7 +68,7 @@ class UntrackedSearch:
 
     def entries_below(self, directory: bytes) -> Iterator[bytes]:
         """Every entry at and below a directory that holds tracked files."""
-        stack = [directory]
+        stack = [directory] if self.directories.is_real(directory) else []
         while stack:
             here = stack.pop()
             prefix = here + b"/" if here else b""
@@ -75,8 +77,7 @@ class UntrackedSearch:
                 if name == b".git":
                     continue
                 if kind is _DIRECTORY and self.is_tracked_directory(path):
-                    if self._index.find(path) is None:
-                        stack.append(path)
+                    stack.append(path)
                     continue
                 if self._index.find(path) is not None:
                     continue

@@ -172,7 +172,7 @@ def facts_from_wire(wire: Wire) -> Facts:
     c, a = wire.get("counts"), wire.get("action")
     return Facts(
         **{name: to_bytes(wire.get(name)) for name in _TEXT_FIELDS},  # type: ignore[arg-type]
-        **{name: wire.get(name) for name in _PLAIN_FIELDS},  # type: ignore[arg-type]
+        **{name: wire.get(name) for name in _PLAIN_FIELDS},
         upstream=_tracking_from_wire(wire.get("upstream")),
         push=_tracking_from_wire(wire.get("push")),
         counts=None if c is None else Counts(**{name: c.get(name, 0) for name in _COUNT_FIELDS}),

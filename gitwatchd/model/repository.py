@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType
 
 from gitwatchd.model.report import Facts
@@ -35,16 +35,20 @@ class Job:
     timeout_s: float
     trusted: bool
     """The user allowed the filter drivers that this repository's own config defines."""
+    by_git: bool = True
+    """git itself has to answer: for a verification, or because our own reading lost confidence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Analysed:
-    """git answered. `entries` are the judge's bytes, whole; None in a bare repository (git refuses, see `message`)."""
+    """The status is known. `entries` are the judge's bytes, whole; None in a bare repository (git refuses, see `message`)."""
 
     facts: Facts
     entries: bytes | None
     message: bytes = b""
     """What git wrote to stderr where it refuses by nature (bare: `fatal: this operation must be run in a work tree`)."""
+    by_git: bool = field(default=True, compare=False)
+    """git itself said so (L3); otherwise our own reading of its files did (L1)."""
 
 
 @dataclass(frozen=True, slots=True)

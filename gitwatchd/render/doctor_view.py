@@ -73,8 +73,12 @@ def _cut(line: str, width: int | None) -> str:
 
 
 def doctor_failed(facts: Mapping[str, Any]) -> int:
-    """How many things are wrong: nonzero makes `gitwatch doctor` exit 1."""
-    return len(facts.get("problems") or ()) + bool(facts.get("audits", {}).get("wrong"))
+    """Failed repositories and wrong audits: nonzero makes `gitwatch doctor` exit 1.
+
+    Other problems (a polled repository, one that is not trusted) are told, and are no failure of anything.
+    """
+    failed = facts.get("repositories", {}).get("by_state", {}).get("failed", 0)
+    return int(failed) + bool(facts.get("audits", {}).get("wrong"))
 
 
 def _is_section(value: object) -> bool:

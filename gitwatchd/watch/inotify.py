@@ -106,5 +106,5 @@ class InotifyQueue(InotifyFD):
             buffer = os.read(self._inotify_fd, READ_BYTES)
         except BlockingIOError:
             return [], 0
-        events = [(wd, mask, name) for wd, mask, _cookie, name in InotifyFD._parse_event_buffer(buffer)]
+        events: list[Event] = [(wd, mask, name) for wd, mask, _cookie, name in InotifyFD._parse_event_buffer(buffer)]
         return events, len(buffer)

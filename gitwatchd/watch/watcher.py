@@ -22,6 +22,7 @@ from typing import Protocol
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.layout import read_location
 from gitwatchd.git.repository_config import read_config
+from gitwatchd.git.worktree import Found, Tree
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Location, RepoPath
@@ -32,7 +33,7 @@ from gitwatchd.watch.inotify import InstanceLimitReached, WatchLimitReached
 from gitwatchd.watch.mounts import read_mounts
 from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, Released, RepositoryWatch
 from gitwatchd.watch.table import WatchTable
-from gitwatchd.watch.walk import Found, RepositoryWalk, Tree, find_nested
+from gitwatchd.watch.walk import RepositoryWalk, find_nested
 
 _log = logging.getLogger(__name__)
 
@@ -81,8 +82,10 @@ class WalkResult:
     nested: tuple[Location, ...] = ()
     began: float = 0.0
     """Epoch seconds."""
+    looked: bool = False
+    """`Watcher.sight` was asked about a whole walk ..."""
     sight: object = None
-    """What `Watcher.sight` made of a whole walk."""
+    """... and made this of it; None: nothing."""
     new_attributes: bool = False
     """A `.gitattributes` came to light that no event told of."""
 
@@ -92,7 +95,7 @@ class Listener(Protocol):
 
     def on_changed(self, path: RepoPath, changes: Changes) -> None: ...
     def on_walked(self, result: WalkResult) -> None: ...
-    def on_found(self, location: Location, root: bytes) -> None: ...
+    def on_found(self, location: Location) -> None: ...
     def on_discovered(self, root: bytes, unreadable: list[tuple[bytes, str]]) -> None:
         """One walk that a call of `discover` from outside asked for has ended."""
 
@@ -116,9 +119,7 @@ Sight = Callable[[Location, Tree, Found], object]
 class Watcher:
     """`limit` caps the watches of each queue below what the kernel allows."""
 
-    def __init__(
-        self, loop: Loop, listener: Listener, *, limit: int | None = None, sight: Sight | None = None
-    ) -> None:
+    def __init__(self, loop: Loop, listener: Listener, *, limit: int | None = None, sight: Sight | None = None) -> None:
         self._loop = loop
         self.sight = sight
         self._listener = listener
@@ -167,10 +168,15 @@ class Watcher:
 
     # ---- what is watched
 
-    def walk(self, location: Location, directories: frozenset[bytes] | None) -> None:
-        """Place the watches of a repository (all, or those of new directories); ends in `on_walked`."""
+    def walk(self, location: Location, directories: frozenset[bytes] | None, *, look: bool = True) -> None:
+        """Place the watches of a repository (all, or those of new directories); ends in `on_walked`.
+
+        `look`: have `sight` look at what a whole walk listed.
+        """
         number = self._numbers[location.path] = next(self._count)
-        self._walks.put(lambda: self._hand_over(location, number, lambda: self._walk(location, number, directories)))
+        self._walks.put(
+            lambda: self._hand_over(location, number, lambda: self._walk(location, number, directories, look))
+        )
 
     def discover(self, directory: bytes, root: bytes, *, include_ignored: bool = False) -> None:
         """Look for repositories at and below `directory`, itself at or below `root`; ends in `on_discovered`."""
@@ -306,7 +312,9 @@ class Watcher:
 
         self._loop.call_from_thread(tell)
 
-    def _walk(self, location: Location, number: int, directories: frozenset[bytes] | None) -> WalkResult:
+    def _walk(
+        self, location: Location, number: int, directories: frozenset[bytes] | None, look: bool
+    ) -> WalkResult:
         for part in (location.path, location.git_dir, location.common_dir):
             if not self._mounts.is_local(part):
                 # Not even looked at: a dead server would hold the walks of all others.
@@ -314,12 +322,12 @@ class Watcher:
                 return WalkResult(location.path, location, None, Watch.POLLED, reason)
         known = self._watches.get(location.path)
         if directories is None or known is None or known.released:
-            return self._walk_everything(location.path, number)
+            return self._walk_everything(location.path, number, look)
         before = known.attributes
-        result = self._walk_with(known, None, lambda walk: walk.some(directories))
+        result = self._walk_with(known, None, lambda walk: walk.some(directories), look=False)
         return replace(result, new_attributes=not known.attributes <= before)
 
-    def _walk_everything(self, path: RepoPath, number: int) -> WalkResult:
+    def _walk_everything(self, path: RepoPath, number: int, look: bool) -> WalkResult:
         location = read_location(path)
         identity = None if location is None else read_identity(location)
         if location is None or identity is None:
@@ -329,16 +337,24 @@ class Watcher:
             old.release()
         table = self._table_for(location) if old is None else old.table
         with self._lock:
+            new = table not in (*self._shards, *self._own.values())
             if self._numbers.get(path) != number:
+                if new:
+                    table.close()
                 raise Released
             watch = self._watches[path] = RepositoryWatch(location, table)
-            if table not in (*self._shards, *self._own.values()):
+            if new:
                 self._own[path] = table
                 self._loop.call_from_thread(lambda: self._listen(table))
-        return self._walk_with(watch, identity, RepositoryWalk.everything)
+        return self._walk_with(watch, identity, RepositoryWalk.everything, look=look)
 
     def _walk_with(
-        self, watch: RepositoryWatch, identity: Identity | None, place: Callable[[RepositoryWalk], None]
+        self,
+        watch: RepositoryWatch,
+        identity: Identity | None,
+        place: Callable[[RepositoryWalk], None],
+        *,
+        look: bool,
     ) -> WalkResult:
         location = watch.location
         walk = RepositoryWalk(watch)
@@ -359,12 +375,12 @@ class Watcher:
             raise
         if state is not Watch.WATCHED:
             watch.release()  # half of the watches are none
-        sight = None
-        if self.sight is not None and walk.seen is not None and state is Watch.WATCHED and not walk.unreadable:
-            sight = self.sight(location, *walk.seen)
+        looked = look and self.sight is not None and walk.seen is not None and state is Watch.WATCHED
+        sight = self.sight(location, *walk.seen) if looked and self.sight and walk.seen else None
         return WalkResult(
-            location.path, location, identity, state, reason, hint, tuple(walk.nested), began=began, sight=sight
-        )
+            location.path, location, identity, state, reason, hint, tuple(walk.nested),
+            began=began, looked=looked, sight=sight,
+        )  # fmt: skip
 
     def _table_for(self, location: Location) -> WatchTable:
         """A queue of its own for a big repository, not yet in `_own`; else one that others share."""
@@ -388,7 +404,7 @@ class Watcher:
             unreadable.append((path, error.strerror or str(error)))
 
         def found(location: Location) -> None:
-            self._loop.call_from_thread(lambda: self._listener.on_found(location, root))
+            self._loop.call_from_thread(lambda: self._listener.on_found(location))
 
         try:
             for location in walk_root(

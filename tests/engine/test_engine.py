@@ -98,6 +98,7 @@ def changed(path: RepoPath, *new: bytes) -> Changed:
 
 
 REWALK_A = Changed(A, rewalk=True)
+BY_GIT_A = Analyse(A, whole=True, by_git=True)
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def test_remembering_begins_no_work_by_itself() -> None:
 
 
 def test_an_outcome_equal_to_the_last_is_not_published_again(play: Play) -> None:
-    settle(play, A) >> asked(Q, A, verify=True) << Analyse(A, whole=True)
+    settle(play, A) >> asked(Q, A, verify=True) << BY_GIT_A
     play >> analysed(A) << Complete(Q)
     play.end()
 
@@ -282,16 +283,18 @@ def test_not_waiting_answers_at_once_and_begins_nothing(play: Play) -> None:
 
 
 def test_verify_asks_git_although_nothing_changed(play: Play) -> None:
-    settle(play, A) >> asked(Q, A, verify=True) << Analyse(A, whole=True)
+    settle(play, A) >> asked(Q, A, verify=True) << BY_GIT_A
     play >> analysed(A) << Complete(Q)
     assert play[A].current
+    play >> changed(A)
+    play >> asked(Q2, A) << Analyse(A, whole=False)
 
 
 def test_verify_is_not_answered_by_work_begun_before(play: Play) -> None:
     settle(play, A) >> changed(A)
     play >> asked(Q, A) << Analyse(A, whole=False)
     play >> asked(Q2, A, verify=True)
-    play >> analysed(A) << Complete(Q) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q) << BY_GIT_A
     play >> analysed(A) << Complete(Q2)
 
 
@@ -395,6 +398,17 @@ def test_changes_during_an_unasked_analysis_wait_until_it_is_quiet_again(play: P
     play.end()
 
 
+def test_a_change_that_falls_due_while_work_runs_is_analysed_after_it(play: Play) -> None:
+    settle(play, A) >> changed(A)
+    play.later(QUIET_S) >> Tick() << Analyse(A, whole=False)
+    play >> changed(A)
+    play.later(LONGEST_QUIET_WAIT_S) >> Tick()
+    play >> analysed(A)
+    due = play.engine.wake_at()
+    assert due is not None
+    play.later(due - play.now) >> Tick() << Analyse(A, whole=False)
+
+
 def test_a_request_takes_the_debounced_work_away(play: Play) -> None:
     settle(play, A) >> changed(A)
     play >> asked(Q, A) << Analyse(A, whole=False)
@@ -454,6 +468,37 @@ def test_an_outcome_from_before_a_walk_does_not_prove_what_lies_in_it(play: Play
     assert not play[A].current
 
 
+# ---- walks that bring a status
+
+
+def walked_with(path: RepoPath, outcome: Outcome) -> Walked:
+    return Walked(location(path), Watch.WATCHED, outcome=outcome, at=2.0)
+
+
+def test_what_a_walk_saw_answers_who_waited_for_it(play: Play) -> None:
+    play >> found(A) << Walk(A, EVERYTHING)
+    play >> asked(Q, A)
+    play >> walked_with(A, DIRTY) << Complete(Q) << Publish(A)
+    assert play[A].current
+    play >> asked(Q2, A) << Complete(Q2)
+
+
+def test_what_a_walk_saw_does_not_answer_who_asked_after_a_change(play: Play) -> None:
+    play >> found(A) << Walk(A, EVERYTHING)
+    play >> asked(Q, A)
+    play >> changed(A)
+    play >> asked(Q2, A)
+    play >> walked_with(A, CLEAN) << Complete(Q) << Publish(A) << Analyse(A, whole=True)
+    play >> analysed(A, DIRTY) << Complete(Q2) << Publish(A)
+
+
+def test_what_a_walk_saw_does_not_verify(play: Play) -> None:
+    play >> found(A) << Walk(A, EVERYTHING)
+    play >> asked(Q, A, verify=True)
+    play >> walked_with(A, CLEAN) << BY_GIT_A
+    play >> analysed(A, CLEAN) << Complete(Q) << Publish(A)
+
+
 # ---- polled
 
 
@@ -504,7 +549,7 @@ def test_a_polled_answer_says_why(play: Play) -> None:
 
 
 def test_a_failed_repository_is_tried_again_when_asked_but_not_at_once(play: Play) -> None:
-    settle(play, A) >> asked(Q, A, verify=True) << Analyse(A, whole=True)
+    settle(play, A) >> asked(Q, A, verify=True) << BY_GIT_A
     play >> analysed(A, Failed("disk")) << Complete(Q) << Publish(A)
     play >> asked(Q2, A) << Complete(Q2)
     assert play.state(A) is State.FAILED

@@ -58,8 +58,10 @@ def test_everything_is_told() -> None:
     ]
 
 
-def test_wrong_answers_and_problems_fail() -> None:
-    assert doctor_failed(FACTS) == 2
+def test_wrong_answers_and_failed_repositories_fail_but_problems_do_not() -> None:
+    assert doctor_failed(FACTS) == 2  # one repository, and the audits
+    assert doctor_failed({"problems": FACTS["problems"]}) == 0
+    assert doctor_failed({"repositories": {"by_state": {"fresh": 3, "failed": 2}, "by_watch": {"polled": 5}}}) == 2
     assert doctor_failed({"audits": {"wrong": 0}}) == 0
     assert doctor_failed({}) == 0
 

@@ -16,7 +16,7 @@ from gitwatch.link import wait_gone
 
 from gitwatchd.errors import DaemonUnavailable
 from gitwatchd.wire.address import Places, places
-from tests.zoo.commands import without_git
+from tests.zoo.commands import Git, without_git
 from tests.zoo.daemon import Client
 from tests.zoo.waiting import wait_until
 
@@ -145,6 +145,12 @@ class HangingGit:
     def wait(self, count: int = 1) -> list[int]:
         """Until that many hang."""
         return wait_until(lambda: pids if len(pids := self.hanging()) >= count else [], what="git hangs")
+
+
+def for_git_alone(git: Git) -> Git:
+    """From now on no answer about it can be made without starting git: its index is split."""
+    git("update-index", "--split-index")
+    return git
 
 
 def runs(pid: int) -> bool:

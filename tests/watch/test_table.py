@@ -14,8 +14,16 @@ import pytest
 
 from gitwatchd.watch import table as table_module
 from gitwatchd.watch.changes import Role
-from gitwatchd.watch.inotify import CREATE, IGNORED, ISDIR, OVERFLOW, UNMOUNT, InotifyQueue, InstanceLimitReached
-from gitwatchd.watch.inotify import WatchLimitReached
+from gitwatchd.watch.inotify import (
+    CREATE,
+    IGNORED,
+    ISDIR,
+    OVERFLOW,
+    UNMOUNT,
+    InotifyQueue,
+    InstanceLimitReached,
+    WatchLimitReached,
+)
 from gitwatchd.watch.table import WatchTable, path_below
 
 
@@ -83,6 +91,7 @@ def wd_of(table: WatchTable, path: bytes) -> int:
 
 def test_events_reach_the_owner_with_the_prefix_of_the_directory(table: WatchTable, top: bytes) -> None:
     sink = Noting()
+    os.mkdir(top + b"/a")
     watch(table, sink, top, b"", b"a")
     assert table.drain() is False
     os.mkdir(top + b"/a/b")
@@ -178,7 +187,7 @@ def test_withdraw_as_one_role_keeps_the_other(table: WatchTable, top: bytes) -> 
     assert table._by_path.keys() == {top + b"/a"}
     os.mkdir(top + b"/a/c")
     table.drain()
-    assert [role for role, *_ in sink.noted] == [Role.NESTED]
+    assert {role for role, _, _, name in sink.noted if name == b"c"} == {Role.NESTED}
 
 
 def test_release_ends_what_only_that_sink_wanted(table: WatchTable, top: bytes) -> None:
@@ -333,11 +342,9 @@ with open("/proc/sys/fs/inotify/max_queued_events") as file:
     length = int(file.read())
 table, sink, top = WatchTable(), Sink(), os.fsencode(sys.argv[1])
 table.add(top, sink, Role.WORKTREE, b"")
-for i in range(length // 4 + 1):
-    os.close(os.open(b"%s/%d" % (top, i % 2), os.O_CREAT | os.O_WRONLY))
-    os.unlink(b"%s/%d" % (top, i % 2))
-    os.mkdir(b"%s/d%d" % (top, i % 2))
-    os.rmdir(b"%s/d%d" % (top, i % 2))
+os.mkdir(top + b"/0")
+for i in range(length // 2 + 1):
+    os.rename(b"%s/%d" % (top, i % 2), b"%s/%d" % (top, 1 - i % 2))
 table.drain()
 print(sink.losses, table.overflows)
 """

@@ -1,0 +1,97 @@
+"""The directories below which repositories are looked for, and which of them are being walked.
+
+Owns: the roots in use (a copy of what the user decided, which `Intent` keeps), the walks under way, what could not be read.
+Runs: serving thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from gitwatchd.store.intent import Intent, Root, RootKind
+
+
+class Roots:
+    def __init__(self, intent: Intent, walk: Callable[[bytes, Root], None]) -> None:
+        """`walk(directory, root)` begins to look for repositories; `ended` is to be called when it is done."""
+        self._intent = intent
+        self._walk = walk
+        self._roots: dict[bytes, Root] = {root.path: root for root in intent.roots()}
+        self._walks: Counter[bytes] = Counter()
+        self.unreadable: dict[bytes, str] = {}
+        """Directories that discovery could not read, with the reason."""
+
+    def all(self) -> list[Root]:
+        """In order of their paths."""
+        return [root for _, root in sorted(self._roots.items())]
+
+    def add(self, path: bytes, kind: RootKind, *, permanent: bool, include_ignored: bool) -> Root:
+        """Raises EnvironmentFailure when it cannot be written down."""
+        root = self._intent.add_root(
+            path, kind, permanent=permanent, include_ignored=include_ignored, asked_at=time.time()
+        )
+        self._roots[path] = root
+        return root
+
+    def remove(self, path: bytes) -> bool:
+        """False when it is no root."""
+        if not self._intent.remove_root(path):
+            return False
+        self._roots.pop(path, None)
+        return True
+
+    def expired(self, now: float) -> list[Root]:
+        """Merely asked for, and long ago. `now`: epoch seconds."""
+        return self._intent.expired_roots(now)
+
+    def touch(self, directory: bytes, epoch: float) -> None:
+        """Somebody asked about that directory."""
+        self._intent.touch_root(self.above(directory), epoch)
+
+    def above(self, directory: bytes) -> bytes:
+        """The nearest root at or above `directory`; `directory` itself when there is none."""
+        candidate = directory
+        while candidate not in self._roots:
+            parent = candidate.rpartition(b"/")[0] or b"/"
+            if parent == candidate:
+                return directory
+            candidate = parent
+        return candidate
+
+    def find(self, directory: bytes) -> Root | None:
+        """The nearest root at or above `directory`."""
+        return self._roots.get(self.above(directory))
+
+    def cover(self, directory: bytes) -> bool:
+        return self.above(directory) in self._roots
+
+    # ---- walks
+
+    def look(self, directory: bytes) -> None:
+        """Look for repositories at and below `directory`, if it lies below a root."""
+        root = self.find(directory)
+        if root is not None:
+            self._walks[root.path] += 1
+            self._walk(directory, root)
+
+    def look_everywhere(self) -> None:
+        for path in list(self._roots):
+            self.look(path)
+
+    def ended(self, root: bytes, unreadable: Iterable[tuple[bytes, str]]) -> None:
+        """A walk that `look` began has ended."""
+        self.unreadable.update(unreadable)
+        self._walks[root] -= 1
+        if self._walks[root] <= 0:
+            del self._walks[root]
+
+    def looking(self, tops: Iterable[bytes]) -> bool:
+        """Whether repositories are being looked for at, above or below any of these directories."""
+        return any(_overlap(root, top) for root in self._walks for top in tops)
+
+
+def _overlap(one: bytes, other: bytes) -> bool:
+    """Whether one of two directories is at or below the other."""
+    return one == other or one.startswith(other.rstrip(b"/") + b"/") or other.startswith(one.rstrip(b"/") + b"/")

@@ -1,0 +1,116 @@
+"""Must show: roots, refresh, verify and doctor, through the real command."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.commands import Gitwatch
+from tests.zoo.commands import Git, judge, new_repository
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("one", "two"):
+        new_repository(tmp_path / "root" / name, {"a": b"1\n"}, "--template=")
+    return tmp_path / "root"
+
+
+def listed(gitwatch: Gitwatch) -> list[list[str]]:
+    done = gitwatch("roots", "list")
+    assert (done.returncode, done.stderr) == (0, b"")
+    return [line.split(None, 2) for line in done.stdout.decode().splitlines()[1:]]
+
+
+def test_roots_are_added_listed_and_removed(gitwatch: Gitwatch, root: Path, tmp_path: Path) -> None:
+    assert listed(gitwatch) == []
+    done = gitwatch("status")
+    assert done.returncode == 0 and b"no directory is known yet" in done.stderr
+    assert gitwatch("roots", "add", root).stdout == f"watching {root}\n".encode()
+    assert [r["name"] for r in gitwatch.reports()] == ["one", "two"]
+    assert listed(gitwatch) == [[str(root), "2", "for ever"]]
+    # Relative, twice, and from inside: the same root.
+    assert gitwatch("roots", "add", ".", cwd=root).returncode == 0
+    assert len(listed(gitwatch)) == 1
+    # One merely asked for is kept as well, and says for how long.
+    elsewhere = new_repository(tmp_path / "elsewhere", {"a": b"1\n"})
+    gitwatch.reports(elsewhere.path)
+    assert [(path, kept.split()[:3]) for path, _, kept in listed(gitwatch)] == [
+        (str(elsewhere.path), ["for", "14", "days"]), (str(root), ["for", "ever"]),
+    ]  # fmt: skip
+    assert [r["name"] for r in gitwatch.reports()] == ["elsewhere", "one", "two"]
+    # A worktree within a root may be a root of its own.
+    assert gitwatch("roots", "add", root / "one").returncode == 0
+    assert gitwatch("roots", "rm", root).stdout == f"no longer watching {root}\n".encode()
+    assert [r["name"] for r in gitwatch.reports()] == ["elsewhere", "one"]
+    assert gitwatch("roots", "rm", root / "one").returncode == 0
+    assert gitwatch("roots", "rm", root / "one").returncode == 1
+    # One that vanished can still be removed.
+    (root / "gone").mkdir()
+    assert gitwatch("roots", "add", root / "gone").returncode == 0
+    (root / "gone").rmdir()
+    assert gitwatch("roots", "rm", root / "gone").returncode == 0
+    assert gitwatch("daemon", "restart").returncode == 0
+    assert [r["name"] for r in gitwatch.reports()] == ["elsewhere"]
+
+
+def test_refresh_looks_again(gitwatch: Gitwatch, root: Path) -> None:
+    gitwatch.reports(root)
+    deep = new_repository(root / "1/2/3/4/5/6/deep", {"a": b"1\n"}, "--template=")
+    assert gitwatch("refresh", root).returncode == 0
+    assert str(deep.path) in [r["path"] for r in gitwatch.reports(root)]
+    assert gitwatch("refresh").stdout == b"refreshed 3 repositories\n"
+    assert gitwatch("refresh", root / "one").stdout == b"refreshed 1 repository\n"
+    assert gitwatch.porcelain(root / "one") == judge(root / "one")
+
+
+def test_what_the_kernel_does_not_report_is_found_by_verify_and_refresh(gitwatch: Gitwatch, root: Path, tmp_path: Path) -> None:
+    """DESIGN.md 1: a write through a hard link outside of the tree raises no event in it."""
+    one, two = Git(root / "one"), Git(root / "two")
+    for git in (one, two):
+        assert gitwatch.porcelain(git.path) == judge(git.path)
+    assert gitwatch("verify", root).stdout == b"verified 2 repositories: 0 differ from git\n"
+    assert gitwatch("doctor").returncode == 0
+    for git in (one, two):
+        outside = tmp_path / f"outside-{git.path.name}"
+        os.link(git.path / "a", outside)
+        outside.write_bytes(b"changed behind its back\n")
+    done = gitwatch("verify", one.path)
+    assert done.returncode == 1
+    assert done.stdout.decode().splitlines()[0] == f"{one.path}: the daemon's answer is not git's"
+    assert b"  git only:    1 .M " in done.stdout and b"1 repository: 1 differ" in done.stdout
+    # It is healed by that, and the other one by a refresh.
+    assert gitwatch.porcelain(one.path) == judge(one.path)
+    assert gitwatch("verify", one.path).returncode == 0
+    assert gitwatch("refresh", two.path).returncode == 0
+    assert gitwatch.porcelain(two.path) == judge(two.path)
+
+
+def test_status_verify_asks_git_and_jobs_limits_how_many_at_once(gitwatch: Gitwatch, root: Path, tmp_path: Path) -> None:
+    gitwatch.reports(root)
+    outside = tmp_path / "outside"
+    os.link(root / "one/a", outside)
+    outside.write_bytes(b"changed behind its back\n")
+    done = gitwatch("status", "--porcelain=v2", "-z", "--verify", root / "one")
+    assert (done.returncode, done.stdout) == (0, judge(root / "one"))
+    for jobs in ("0", "1", "7"):
+        assert [r["state"] for r in gitwatch.reports("--verify", "--jobs", jobs, root)] == ["fresh", "fresh"]
+    assert gitwatch.reports("--direct", root)[0]["counts"]["unstaged"] == 1
+
+
+def test_doctor_fails_for_what_failed_only(gitwatch: Gitwatch, root: Path) -> None:
+    assert [r["state"] for r in gitwatch.reports(root)] == ["fresh", "fresh"]
+    done = gitwatch("doctor")
+    assert (done.returncode, done.stderr) == (0, b"") and done.stdout.startswith(b"gitwatchd\n")
+    index = root / "one/.git/index"
+    saved = index.read_bytes()
+    index.write_bytes(b"not an index")
+    table = gitwatch("status", root)
+    assert table.returncode == 1 and b"failed" in table.stdout + table.stderr
+    done = gitwatch("doctor")
+    assert done.returncode == 1 and b"one: failed" in done.stdout
+    index.write_bytes(saved)
+    assert gitwatch.porcelain(root / "one") == judge(root / "one")
+    assert gitwatch("doctor").returncode == 0

@@ -1,0 +1,139 @@
+"""Scenario 36 and the trust of a repository's own filter drivers, through the real command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.commands import Gitwatch
+from tests.zoo.commands import Git, judge
+from tests.zoo.nursery import configure
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Path:
+    """The directory in which a program that was run leaves its name."""
+    directory = tmp_path / "ran"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def program(tmp_path: Path, ran: Path) -> Callable[..., str]:
+    """`program(name)`: a command that marks that it ran and then copies its input to its output."""
+
+    def make(name: str) -> str:
+        path = tmp_path / f"programs/{name}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n: >{ran}/{name}\nexec cat\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+def with_filter(repository: Callable[..., Git], command: str) -> Git:
+    """Attributes name a driver; the repository's own config defines it; a touched file would have git run it."""
+    git = repository({".gitattributes": b"*.txt filter=own\n", "a.txt": b"1\n", "b": b"1\n"}, "filtered")
+    configure(git, f'[filter "own"]\n\tclean = {command}\n')
+    (git.path / "a.txt").write_bytes(b"2\n")
+    return git
+
+
+def test_unsafe_until_trusted_and_again_when_the_section_changes(
+    gitwatch: Gitwatch, repository: Callable[..., Git], program: Callable[..., str], ran: Path
+) -> None:
+    git = with_filter(repository, program("clean"))
+
+    def is_unsafe() -> None:
+        done = gitwatch("status", "--json", git.path)
+        assert done.returncode == 0 and b'"state": "unsafe"' in done.stdout and b'"branch": "main"' in done.stdout
+        assert b"filter.own" in done.stderr and b"gitwatch trust " in done.stderr
+        assert gitwatch("status", "--strict", git.path).returncode == 1
+        assert gitwatch("status", "--verify", git.path).returncode == 0
+        refused = gitwatch("status", "--porcelain=v2", git.path)
+        assert (refused.returncode, refused.stdout) == (3, b"") and b"gitwatch trust" in refused.stderr
+        assert gitwatch("status", "--direct", git.path).returncode == 0
+        assert gitwatch("refresh", git.path).returncode == 0
+        assert gitwatch("verify", git.path).returncode == 0
+        assert list(ran.iterdir()) == []
+
+    is_unsafe()
+    (git.path / "b").write_bytes(b"22\n")
+    is_unsafe()
+    assert gitwatch("trust", git.path).stdout.startswith(b"trusting ")
+    assert gitwatch.porcelain(git.path) == judge(git.path)
+    assert (ran / "clean").exists()
+    # Another section of that config is none of its business.
+    git("config", "user.name", "Somebody Else")
+    assert gitwatch.porcelain(git.path) == judge(git.path)
+    # It outlives the daemon.
+    assert gitwatch("daemon", "restart").returncode == 0
+    assert gitwatch.porcelain(git.path) == judge(git.path)
+    git("config", "filter.own.clean", program("other"))
+    (ran / "clean").unlink()
+    is_unsafe()
+    assert gitwatch("trust", git.path).returncode == 0
+    assert gitwatch.porcelain(git.path) == judge(git.path)
+
+
+def test_unpacking_a_hostile_archive_runs_nothing(
+    gitwatch: Gitwatch, repository: Callable[..., Git], program: Callable[..., str], ran: Path, tmp_path: Path
+) -> None:
+    """Scenario 36: no program that a repository names is run for any command, whether it is trusted or not."""
+    git = repository({".gitattributes": b"*.txt diff=own\n", "a.txt": b"1\n", "b": b"1\n"}, "root/hostile")
+    hooks = git.path / "hooks"
+    hooks.mkdir()
+    for hook in ("post-index-change", "pre-auto-gc", "reference-transaction", "post-checkout", "pre-commit"):
+        (hooks / hook).write_text(f"#!/bin/sh\n: >{ran}/hook-{hook}\n")
+        (hooks / hook).chmod(0o755)
+    (git.path / ".git/hooks").mkdir(exist_ok=True)
+    (git.path / ".git/hooks/post-index-change").write_text(f"#!/bin/sh\n: >{ran}/own-hook\n")
+    (git.path / ".git/hooks/post-index-change").chmod(0o755)
+    keys = {
+        "core.fsmonitor": "fsmonitor", "core.sshCommand": "ssh", "core.pager": "pager", "core.editor": "editor",
+        "core.askPass": "askpass", "core.gitProxy": "proxy", "core.alternateRefsCommand": "alternate",
+        "diff.external": "external", "diff.own.textconv": "textconv", "diff.own.command": "command",
+        "credential.helper": "credential", "gpg.program": "gpg", "pager.status": "status", "log.showSignature": "",
+    }  # fmt: skip
+    for key, name in keys.items():
+        git("config", key, program(name) if name else "true")
+    git("config", "core.hooksPath", str(hooks))
+    git("config", "remote.origin.url", "ssh://nowhere/x")
+    git("config", "remote.origin.promisor", "true")
+    (git.path / "a.txt").write_bytes(b"2\n")
+    (git.path / "b").touch()
+    for file in ran.iterdir():
+        file.unlink()  # what our own preparation ran
+
+    for arguments in (
+        ["status", tmp_path / "root"],
+        ["status", "--json", "--verify", git.path],
+        ["status", "--porcelain=v2", git.path],
+        ["status", "--direct", git.path],
+        ["refresh", git.path],
+        ["verify", git.path],
+        ["trust", git.path],
+        ["status", "--verify", git.path],
+        ["roots", "add", tmp_path / "root"],
+        ["doctor"],
+    ):
+        done = gitwatch(*arguments)
+        assert done.returncode == 0, done
+        assert [file.name for file in ran.iterdir()] == [], arguments
+    assert b"1 a.txt" not in gitwatch("status", "--porcelain=v2", git.path).stderr
+
+
+def test_a_driver_of_the_user_s_own_configuration_needs_no_trust(
+    gitwatch: Gitwatch, repository: Callable[..., Git], home: Path
+) -> None:
+    """As git-lfs is installed; the zoo's HOME has a filter `zoo`."""
+    git = repository({".gitattributes": b"*.txt filter=zoo\n", "a.txt": b"public\n"}, "filtered")
+    (git.path / "a.txt").write_bytes(b"secret\n")
+    os.utime(git.path / "a.txt", (1, 1))
+    assert b"[filter" in (home / ".gitconfig").read_bytes()
+    assert gitwatch.porcelain(git.path) == judge(git.path)
+    assert gitwatch.reports(git.path)[0]["state"] == "fresh"
