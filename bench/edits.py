@@ -216,6 +216,13 @@ def _stage_one(git: Git, number: int) -> None:
 def _commit_one(git: Git, number: int) -> None:
     name = big_names()[2000 + number]
     append(git.path / name, b"committed\n")
+    git("add", name)
+    git("commit", "-qm", "one")
+
+
+def _commit_only(git: Git, number: int) -> None:
+    name = big_names()[3000 + number]
+    append(git.path / name, b"committed\n")
     git("commit", "-qm", "one", "--only", "--", name)
 
 
@@ -231,7 +238,11 @@ def add(bench: Bench) -> list[Row]:
 
 @scenario
 def commit(bench: Bench) -> list[Row]:
-    return _after_git(bench, "commit", "right after `git commit` of one file, 100k files", 0.1, _commit_one)
+    work = "right after `git add` and `git commit` of one file, 100k files"
+    return [
+        *_after_git(bench, "commit", work, 0.1, _commit_one),
+        *_after_git(bench, "commit --only", "right after `git commit FILE`, 100k files", 0.1, _commit_only),
+    ]
 
 
 @scenario

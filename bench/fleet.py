@@ -104,7 +104,9 @@ def _is_alive(pid: int) -> bool:
 @scenario
 def repeat_scan(bench: Bench) -> list[Row]:
     with Started() as ours:
-        command = [GITWATCH, "--state-dir", ours.daemon.state_dir, "status", bench.material.fleet]
+        command: list[str | os.PathLike[str]] = [
+            GITWATCH, "--state-dir", ours.daemon.state_dir, "status", bench.material.fleet,
+        ]  # fmt: skip
         run(command)
         measured = interleaved(
             bench.rounds,

@@ -1,8 +1,8 @@
 """The daemon beside git for as long as one likes: random repositories, random operations, every answer compared.
 
 `python -m tests.soak --minutes N [--seed S] [--stop]`. A round is one set of repositories with a daemon of its own and
-repeats from its seed (`--seed S --rounds 1`), but for what depends on the moment. On a difference: the seed, the history,
-the line that replays it; then a new round, or the end with `--stop`. Exit 1 if there was any.
+repeats from its seed (`--seed S --rounds 1`), but for what depends on the moment. On a difference: the seed, the
+history, the line that replays it; then a new round, or the end with `--stop`. Exit 1 if there was any.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 from tests.soak_farm import OPERATIONS, build_farm
 from tests.zoo.commands import Answer, Git, ask_judge, without_git
 from tests.zoo.comparison import shown_difference
-from tests.zoo.daemon import Client, Daemon, Entries
+from tests.zoo.daemon import Daemon, Entries
 from tests.zoo.isolation import isolated_environment, write_home
 from tests.zoo.scene import Scene
 
@@ -29,6 +30,12 @@ STEPS = 150
 """Of one round: the same files are changed again and again, and the build of the next set is worth its time."""
 MOST_AT_ONCE = 6
 CLIENTS = 3
+COMMANDS = (
+    ("checkout", "-q", "-f", "feature"), ("checkout", "-q", "-f", "main~1"), ("checkout", "-q", "-f", "main"),
+    ("reset", "-q", "--hard", "HEAD~1"), ("stash", "-q", "-u"), ("read-tree", "-u", "--reset", "topic"),
+    ("commit", "-qam", "beside"), ("rebase", "-q", "main"), ("clean", "-qfdx"), ("add", "-A"),
+)  # fmt: skip
+"""What runs while the daemon is asked."""
 
 
 class Different(AssertionError):
@@ -95,13 +102,7 @@ class Round:
     def _beside_a_command(self) -> None:
         """Queries while git works: their answers are of some moment; the one after it must be of the last."""
         worktree = self.random.choice(self.worktrees)
-        words = self.random.choice(
-            (
-                ("checkout", "-q", "-f", "feature"), ("checkout", "-q", "-f", "main~1"), ("checkout", "-q", "-f", "main"),
-                ("reset", "-q", "--hard", "HEAD~1"), ("stash", "-q", "-u"), ("read-tree", "-u", "--reset", "topic"),
-                ("commit", "-qam", "beside"), ("rebase", "-q", "main"), ("clean", "-qfdx"), ("add", "-A"),
-            )  # fmt: skip
-        )
+        words = self.random.choice(COMMANDS)
         self._note(worktree, f"git {' '.join(words)}, asked meanwhile")
         running = subprocess.Popen(
             ["git", *words], cwd=worktree, env=without_git(os.environ), stdin=subprocess.DEVNULL,
@@ -189,13 +190,14 @@ def main() -> None:
     seed = options.seed if options.seed is not None else int(time.time())
     tally: Counter[str] = Counter()
     started = time.monotonic()
-    while time.monotonic() - started < options.minutes * 60 and tally["rounds"] != options.rounds:
-        wrong = run_round(seed + tally["rounds"], options.steps, tally)
-        tally["rounds"] += 1
-        if wrong is not None:
-            print(wrong, flush=True)
-            if options.stop:
-                break
+    with suppress(KeyboardInterrupt):
+        while time.monotonic() - started < options.minutes * 60 and tally["rounds"] != options.rounds:
+            wrong = run_round(seed + tally["rounds"], options.steps, tally)
+            tally["rounds"] += 1
+            if wrong is not None:
+                print(wrong, flush=True)
+                if options.stop:
+                    break
     print(f"seed {seed}, {(time.monotonic() - started) / 60:.1f} minutes")
     for name in ("rounds", "operations", "queries", "differences"):
         print(f"{name}: {tally[name]}")

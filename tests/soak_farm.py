@@ -14,6 +14,7 @@ from tests.zoo.attributes import ODD_NAMES
 from tests.zoo.commands import Git
 from tests.zoo.file_operations import FILE_OPERATIONS, NOTHING, Operation
 from tests.zoo.git_operations import GIT_OPERATIONS
+from tests.zoo.isolation import GITCONFIG
 from tests.zoo.nursery import Nursery, append, write
 from tests.zoo.scene import Scene
 
@@ -31,6 +32,7 @@ def build_farm(random: Random, directory: Path) -> list[Path]:
         git = zoo.tracking(f"r{number}", random.choice(("main", "main~1", "main")), random.choice(("main", "main~2")))
         _add_files(random, git, random.choice(SIZES))
         chosen = random.sample(list(_PECULIARITIES), random.randrange(PECULIARITIES + 1))
+        chosen.sort(key=lambda make: make is _sparse)  # git adds nothing outside of a sparse checkout
         for make in chosen:
             made = make(random, zoo, git)
             if made is not None:
@@ -162,13 +164,11 @@ def _tracked_although_ignored(random: Random, zoo: Nursery, git: Git) -> None:
 
 
 def sparse_checkout(scene: Scene) -> str:
-    words = scene.random.choice(
-        (
-            ("set", "--cone", "docs"), ("set", "--cone", "src/lib", "data"), ("disable",),
-            ("set", "--no-cone", "/*", "!/src/"), ("reapply",), ("add", "src"),
-        )  # fmt: skip
-    )
-    return _said(scene, "sparse-checkout", *words)
+    choices = (
+        ("set", "--cone", "docs"), ("set", "--cone", "src/lib", "data"), ("disable",),
+        ("set", "--no-cone", "/*", "!/src/"), ("reapply",), ("add", "src"),
+    )  # fmt: skip
+    return _said(scene, "sparse-checkout", *scene.random.choice(choices))
 
 
 def play_with_head(scene: Scene) -> str:
@@ -263,12 +263,10 @@ def change_globally(scene: Scene) -> str:
     if choice == 0:
         write(ignore, scene.random.choice((b"*.txt\n", b"new\n", b"*.c\n")))
     elif choice == 1:
-        ignore.unlink()
+        ignore.unlink()  # refused where there is none
     elif choice == 2:
         append(config, scene.random.choice((b"[diff]\n\trenames = false\n", b"[status]\n\tshowUntrackedFiles = no\n")))
     else:
-        from tests.zoo.isolation import GITCONFIG
-
         config.write_bytes(GITCONFIG)
     return f"global configuration, choice {choice}"
 
@@ -344,4 +342,3 @@ OPERATIONS: dict[Operation, int] = {
     link_over_a_directory: 3,
     exchange_directories: 3,
 }
-

@@ -91,7 +91,7 @@ def _analyse_all(invocation: Invocation, roots: Sequence[bytes], progress: Progr
         def carry_out(location: Location) -> Outcome:
             if stop.is_set():
                 return Failed("interrupted")
-            return analyse(Job(location, os.fsencode(indexes), invocation.remaining_s(), trusted=False))
+            return analyse(Job(location, os.fsencode(indexes), invocation.remaining_s(), trusted=None))
 
         def tell() -> None:
             progress.update("discovering" if searching else "analysing", total, done, total)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _GREETING_S = 5.0
 _GONE_S = 10.0
+_ENDING_S = 2.0
+"""For a daemon that was killed, or told to end, to let go of what it holds."""
 _STEP_S = 0.005
 
 
@@ -86,9 +88,9 @@ def connect(invocation: Invocation) -> Link:
 def _start(invocation: Invocation, where: Places, limit_s: float) -> Link:
     from gitwatch.autostart import START_S, start_daemon
 
-    ends_at = time.monotonic() + min(START_S, invocation.remaining_s())
+    ends_at = time.monotonic() + _ENDING_S
     while True:
-        started = start_daemon(where, invocation.state_dir, max(ends_at - time.monotonic(), _STEP_S))
+        started = start_daemon(where, invocation.state_dir, min(START_S, invocation.remaining_s()))
         try:
             return _greet(started, where, limit_s)
         except DaemonSilent:
@@ -96,7 +98,9 @@ def _start(invocation: Invocation, where: Places, limit_s: float) -> Link:
         except DaemonUnavailable:
             # That was one on its way out. Until it is gone it holds the lock, and nobody can take its place.
             if time.monotonic() > ends_at:
-                raise
+                raise DaemonUnavailable(
+                    "gitwatchd ended right after its start", f"{os.fsdecode(where.log)} says why"
+                ) from None
             time.sleep(_STEP_S)
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 
+from gitwatchd.analysis.drivers import drivers_digest, find_drivers
 from gitwatchd.analysis.facts import complete_facts
 from gitwatchd.analysis.first_sight import analyse_without_git
 from gitwatchd.analysis.private_index import IndexSnapshot, private_copy, read_snapshot
@@ -26,9 +26,6 @@ from gitwatchd.git.repository_config import RepositoryConfig, read_config
 from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Outcome, Unsafe
 
 STATUS = ("status", "--porcelain=v2", "--branch", "--show-stash", "-z")
-
-_MAX_SUBMODULES = 10_000
-"""Submodules can be made to contain each other through symlinks and `.git` files."""
 
 
 def analyse(job: Job) -> Outcome:
@@ -53,14 +50,15 @@ def _analyse(job: Job, deadline: float) -> Outcome:
         if sighted is not None:
             return sighted
     snapshot, index = _read_index(location)
-    if not job.trusted and not location.bare:
-        driver = next(_foreign_drivers(location, config, index, deadline), None)
-        if driver is not None:
-            return Unsafe(
-                f"its own configuration defines {driver}, a command that git status would run",
-                f"gitwatch trust {_quoted(location.path)}",
-                complete_facts(location, config, None, index),
-            )
+    drivers = find_drivers(location, config, deadline)
+    if drivers and drivers_digest(drivers) != job.trusted:
+        first = drivers[0]
+        below = "" if first.where == location.path else f" (submodule {shown(first.where)})"
+        return Unsafe(
+            f"its own configuration defines filter.{shown(first.name)}{below}, a command that git status would run",
+            f"gitwatch trust {_quoted(location.path)}",
+            complete_facts(location, config, None, index),
+        )
     answer, index, refreshed = _ask_git(job, start, snapshot, index, deadline)
     if answer.returncode == 0:
         try:
@@ -155,44 +153,6 @@ def _may_be_refreshed(location: Location, index: Index) -> bool:
     if location.bare or index.inexact is not None or index.gitlinks():
         return False
     return not os.path.lexists(location.path + b"/.gitmodules")
-
-
-def _foreign_drivers(
-    location: Location, config: RepositoryConfig, index: Index | None, deadline: float
-) -> Iterator[str]:
-    """Filter drivers that come with the repository or its submodules, as far down as git status would go."""
-    seen = {location.git_dir}
-    pending = [(location, config, index)]
-    while pending and len(seen) < _MAX_SUBMODULES:
-        where, its_config, its_index = pending.pop()
-        for driver in its_config.filter_drivers_of_repository():
-            below = "" if where is location else f" (submodule {shown(where.path)})"
-            yield f"filter.{shown(driver)}{below}"
-        for name in _gitlinks(where, its_index, deadline):
-            # By its place in the worktree, not by .git/modules: its `.git` file may lead anywhere.
-            submodule = read_location(os.path.join(where.path, name))
-            if submodule is None or submodule.git_dir in seen:
-                continue
-            seen.add(submodule.git_dir)
-            its_config = read_config(submodule)
-            pending.append((submodule, its_config, _read_index(submodule)[1]))
-
-
-def _gitlinks(location: Location, index: Index | None, deadline: float) -> list[bytes]:
-    if index is not None and index.inexact is None:
-        return index.gitlinks()
-    start = _find_start(location)
-    if start is None:
-        return []
-    # ls-files reads any kind of index and runs no filter.
-    answer = run_git(
-        ("ls-files", "--stage", "-z"),
-        cwd=start,
-        timeout_s=max(0.0, deadline - time.monotonic()),
-        ceiling=os.path.dirname(start),
-    )
-    entries = (entry.partition(b"\t") for entry in answer.stdout.split(b"\0"))
-    return [name for fields, _, name in entries if fields.startswith(b"160000 ")]
 
 
 def _explain(location: Location, config: RepositoryConfig, answer: GitAnswer) -> Outcome:

@@ -101,6 +101,12 @@ class Analyst:
         self._in_pool += 1
         self.pool.submit(job)
 
+    def prune(self, index_cache: bytes, index_paths: list[bytes]) -> None:
+        """Remove the private copies of all other indexes, and the oldest of too many. On a thread of its own."""
+        from gitwatchd.analysis.private_index import prune
+
+        threading.Thread(target=prune, args=(index_cache, index_paths), name="prune", daemon=True).start()
+
     def close(self) -> None:
         for _ in range(self._threads):
             self._queue.put(None)

@@ -25,6 +25,7 @@ from gitwatchd.engine.events import (
     Analyse,
     Analysed,
     Asked,
+    Busy,
     Changed,
     Complete,
     Discovered,
@@ -100,7 +101,9 @@ class Fleet:
         cache: Cache,
         index_cache: bytes,
         on_published: Callable[[Repository], None],
+        on_forgotten: Callable[[RepoPath], None],
     ) -> None:
+        self._on_forgotten = on_forgotten
         self._loop = loop
         self.intent = intent
         self._cache = cache
@@ -149,7 +152,15 @@ class Fleet:
     def increments(self) -> Increments:
         from gitwatchd.daemon.increments import Increments
 
-        return Increments(self._loop, lambda path: self.watcher.drain((path,)), self.watcher.attributes_of)
+        return Increments(
+            self._loop, lambda path: self.watcher.drain((path,)), self.watcher.attributes_of, self._watch_tracked
+        )
+
+    def _watch_tracked(self, path: RepoPath) -> None:
+        """The index names directories that may not be watched: ignored ones, submodules."""
+        from gitwatchd.watch.repository_watch import TRACKED
+
+        self._feed(Changed(path, new_directories=frozenset({TRACKED})))
 
     # ---- start and stop
 
@@ -212,6 +223,10 @@ class Fleet:
             if repository.gone and now - (repository.verified_at or 0.0) > GONE_SHOWN_S:
                 self._feed(Forgotten(repository.path))
         self._cache.prune(now)
+        if self._started:
+            self.analyst.prune(
+                self._index_cache, [r.location.git_dir + b"/index" for r in self.engine.repositories.values()]
+            )
 
     # ---- repositories
 
@@ -283,6 +298,11 @@ class Fleet:
         self._feed(Asked(query, scope.tops, members, discovering, wait, verify, epoch))
         return query
 
+    def limit_jobs(self, most: int | None) -> None:
+        """At most this many analyses at once (0: one, in a worker); None: as many as pay."""
+        if self._started or most is not None:
+            self.analyst.limit = most
+
     def abandon(self, query: QueryId) -> None:
         """The deadline passed, or nobody wants the answer any more: complete with what there is."""
         if query in self._open:
@@ -333,6 +353,8 @@ class Fleet:
     # ---- the watcher's listener
 
     def on_changed(self, path: RepoPath, changes: Changes) -> None:
+        if changes.busy is not None:
+            self._feed(Busy(path, changes.busy))
         rewalk = bool(changes.aspects & (Aspect.IDENTITY | Aspect.LOST))
         if not rewalk and not changes.paths and not changes.new_directories and not changes.aspects:
             return
@@ -360,6 +382,8 @@ class Fleet:
         from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED
 
         placed = self._placing.pop(result.path, None)
+        if result.watch is not Watch.WATCHED:
+            self.increments.drop(result.path)  # what happens from now on is in nobody's list of changes
         outcome = None if result.sight is None else self.increments.adopt(result.path, result.sight)
         if result.looked and outcome is None:
             self._seen_in_vain.add(result.path)
@@ -369,6 +393,10 @@ class Fleet:
             self.increments.look_again(result.path, placed - {GIT_DIRECTORIES})
         for nested in result.nested:
             self.on_found(nested)
+        for submodule in result.submodules:
+            # It was a repository of its own until its parent's index named it.
+            if submodule.path in self.engine.repositories and not self.roots.is_root(submodule.path):
+                self._feed(Forgotten(submodule.path))
         self._feed(Walked(result.location, result.watch, result.reason, result.hint, outcome, result.began))
 
     def _lose(self, path: RepoPath) -> None:
@@ -401,8 +429,8 @@ class Fleet:
     def on_suspicion(self) -> None:
         self.roots.look_everywhere()
 
-    def root_of(self, directory: bytes) -> bytes:
-        return self.roots.above(directory)
+    def on_appeared(self, directory: bytes) -> None:
+        self.roots.look(directory)
 
     def on_configuration(self) -> None:
         self.increments.drop_all()
@@ -457,6 +485,7 @@ class Fleet:
                 self.watcher.release(effect.path)
                 self._identities.pop(effect.path, None)
                 self._jobs.pop(effect.path, None)
+                self._on_forgotten(effect.path)
                 self._cache.forget([effect.path])
                 self._sorted = None
             case Walk() | Analyse() | Publish():
@@ -518,7 +547,7 @@ class Fleet:
         self.analyst.submit(job, local=self.watcher.is_local(location.path))
 
     def _job(self, location: Location, *, by_git: bool) -> Job:
-        return Job(location, self._index_cache, JOB_TIMEOUT_S, self._trust.covers(location), by_git)
+        return Job(location, self._index_cache, JOB_TIMEOUT_S, self._trust.allowed(location), by_git)
 
     def trust(self, path: RepoPath) -> None:
         """Allow the filter drivers that the repository's own configuration defines now, until they change.

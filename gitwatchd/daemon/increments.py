@@ -59,6 +59,7 @@ class _Followed:
         self.objects = objects
         self.state = state
         self.facts = facts
+        state.newest.settle(facts.mtime)
 
 
 class Increments:
@@ -67,10 +68,11 @@ class Increments:
         loop: Loop,
         settle: Callable[[RepoPath], None],
         attributes: Callable[[RepoPath], set[bytes]],
-        widen: Callable[[RepoPath], None] | None = None,
+        widen: Callable[[RepoPath], None],
     ) -> None:
         """`settle` drains the queues of a repository; `attributes` names the directories with a `.gitattributes`;
-        `widen` has those watched that came to hold tracked files although they are ignored."""
+        `widen` has the directories watched that the index names by now: nobody else may watch ignored ones, and new
+        submodules."""
         self._loop = loop
         self._widen = widen
         self._settle = settle
@@ -79,6 +81,8 @@ class Increments:
         self._pending: dict[RepoPath, Changes] = {}
         self._priming: dict[RepoPath, Analysed] = {}
         """Git's answers from which a state is being made; work that begins meanwhile takes what that would need."""
+        self._unseen_index: set[RepoPath] = set()
+        """Followed ones whose index changed, and no state has told yet whether it names directories not watched."""
         self.reasons: Counter[str] = Counter()
         """Why git had to be asked, for `doctor` and tuning."""
 
@@ -97,7 +101,11 @@ class Increments:
             if path in self._followed:
                 self._drop(path, f"{unfollowed.name}")
             return False
-        return path in self._followed
+        if path not in self._followed:
+            return False
+        if changes.aspects & Aspect.INDEX:
+            self._unseen_index.add(path)
+        return True
 
     def look_again(self, path: RepoPath, directories: frozenset[bytes]) -> None:
         """What lies at and below these (GIT_DIRECTORIES: in the git dir) may have changed before it was watched."""
@@ -111,6 +119,7 @@ class Increments:
 
     def drop(self, path: RepoPath) -> None:
         """Nothing is known of that repository any more."""
+        self._unseen_index.discard(path)
         self._drop(path, "")
         self._pending.pop(path, None)
         self._priming.pop(path, None)
@@ -127,6 +136,9 @@ class Increments:
             if reason:
                 self.reasons[reason] += 1
                 _log.debug("git will be asked about %r: %s", path, reason)
+        if path in self._unseen_index:
+            self._unseen_index.discard(path)
+            self._widen(path)
 
     # ---- advancing
 
@@ -138,15 +150,17 @@ class Increments:
     def advance(self, path: RepoPath, changes: Changes) -> Iterator[Analysed | None]:
         """Take in `changes`; yields None between slices and the outcome at last. Raises Inexact, and then forgets."""
         followed = self._followed[path]
+        work = Work(set(changes.paths), bool(changes.aspects & Aspect.INDEX), bool(changes.aspects & Aspect.IGNORE))
+        facts = followed.facts
         try:
-            work = Work(set(changes.paths), bool(changes.aspects & Aspect.INDEX), bool(changes.aspects & Aspect.IGNORE))
-            facts = followed.facts
             if changes.aspects & _REF_ASPECTS:
                 facts = self._read_refs(followed, changes.aspects, work)
             for _ in followed.state.advance(work):
                 yield None
+            self._see_index(path, followed.state, work)
             entries, facts = self._complete(followed, facts, work)
         except (Inexact, EnvironmentFailure, OSError) as reason:
+            self._see_index(path, followed.state, work)
             self._drop(path, str(reason).splitlines()[0].partition(":")[0][:60])
             raise Inexact(str(reason)) from None
         except BaseException:
@@ -154,10 +168,17 @@ class Increments:
             raise
         followed.facts = facts
         followed.objects.close()
-        if followed.state.tracks_ignored and self._widen is not None:
-            followed.state.tracks_ignored = False
-            self._widen(path)
         yield Analysed(facts, entries, by_git=False)
+
+    def _see_index(self, path: RepoPath, state: RepositoryState, work: Work) -> None:
+        """The state has looked through the index for what is not watched, or was kept from it."""
+        pending = self._pending.get(path)
+        if not work.index_changed or (pending is not None and pending.aspects & Aspect.INDEX):
+            return
+        if path in self._unseen_index:
+            self._unseen_index.discard(path)
+            if state.widens:
+                self._widen(path)
 
     def _read_refs(self, followed: _Followed, aspects: Aspect, work: Work) -> Facts:
         if aspects & Aspect.HEAD and followed.config.depends_on_branch:
@@ -179,14 +200,14 @@ class Increments:
         if work.index_changed:
             size, skipped, assumed = state.tallies()
             facts = replace(facts, index_size=size, skip_worktree=skipped, assume_unchanged=assumed)
-        newest = state.newest_ns / 1e9
-        if state.vanished or facts.mtime is None:
+        newest = state.newest.seen_ns / 1e9
+        if state.newest.lost or facts.mtime is None:
             # Entries found clean have on the disk the time recorded in the index, but for touched ones.
             mtime = newest_mtime(followed.location, followed.config, status, state.index, refreshed=True)
             facts = replace(facts, mtime=max(mtime or 0.0, newest) or None)
         elif newest > facts.mtime:
             facts = replace(facts, mtime=newest)
-        state.newest_ns, state.vanished = 0, False
+        state.newest.settle(facts.mtime)
         return entries, facts
 
     # ---- priming

@@ -95,18 +95,18 @@ def _serve(*, foreground: bool, state_dir: bytes | None) -> int:
         _log.info("another daemon runs")
         return 0 if not foreground else _already_running(where)
     try:
-        return _make_daemon(where).run()
+        return _run_daemon(where)
     finally:
         lock.release()
 
 
-def _make_daemon(where: Places) -> _Daemon:
-    """From here on, to the socket that listens, whoever started us reads what we say on stderr, and only that."""
+def _run_daemon(where: Places) -> int:
     try:
-        return _Daemon(where)
+        return _Daemon(where).run()
     except EnvironmentFailure:
         raise
     except Exception as bug:
+        # The log gets the traceback. Whoever started us and waits for the socket reads only this.
         print(f"gitwatchd: {type(bug).__name__}: {bug}\n{os.fsdecode(where.log)} has the traceback", file=sys.stderr)
         raise
 
@@ -148,7 +148,7 @@ class _Daemon:
         cache = Cache(where.cache, self._on_cache_rebuilt)
         self._fleet = Fleet(
             self._loop, intent, cache, where.indexes,
-            lambda repository: self._methods.publish(repository),
+            lambda repository: self._methods.publish(repository), lambda path: self._methods.forget(path),
         )  # fmt: skip
         self._audit = Audit(self._loop, self._fleet)
         self._doctor = Doctor(where, self._fleet, self._audit, errors)

@@ -24,6 +24,7 @@ from gitwatchd.daemon.requests import (
     options_of,
     path_of,
     paths_of,
+    real_path,
     resolve,
 )
 from gitwatchd.daemon.subscriptions import Subscription, Subscriptions
@@ -65,6 +66,8 @@ class Methods:
         self.asked_at = time.monotonic()
         """Of the last request."""
         self._waiting: dict[QueryId, _Waiting] = {}
+        self._limits: list[int] = []
+        """`jobs` of the open requests: the smallest holds."""
         self._handlers: dict[str, Handler] = {
             "hello": self._hello,
             "status": self._status,
@@ -106,6 +109,10 @@ class Methods:
     def publish(self, repository: Repository) -> None:
         self.subscriptions.publish(repository)
 
+    def forget(self, path: RepoPath) -> None:
+        """The repository is of no interest any more."""
+        self._views.forget(path)
+
     # ---- asking
 
     def _ask(
@@ -118,7 +125,8 @@ class Methods:
         wait_s, jobs, verify = _waiting_options(options)
         wait_s = LONGEST_WAIT_S if wait_s is None else max(0.0, min(float(wait_s), LONGEST_WAIT_S))
         if jobs is not None:
-            self._fleet.analyst.limit = max(0, jobs)
+            self._limits.append(max(0, jobs))
+            self._fleet.limit_jobs(min(self._limits))
         query: QueryId | None = None
         done = False
 
@@ -126,7 +134,8 @@ class Methods:
             nonlocal done
             done = True
             if jobs is not None:
-                self._fleet.analyst.limit = None
+                self._limits.remove(max(0, jobs))
+                self._fleet.limit_jobs(min(self._limits, default=None))
             waiting = self._waiting.pop(query, None) if query is not None else None
             if waiting is not None and waiting.progress is not None:
                 waiting.progress.cancel()
@@ -240,7 +249,7 @@ class Methods:
         options = options_of(request.params, 1)
         with_z = option(options, "z", bool, True)
         cwd = options.get("cwd")
-        here = None if cwd is None else path_of(cwd)
+        here = None if cwd is None else real_path(self._fleet, path_of(cwd))
         top = self._worktree_of(path)
 
         def reply(answer: Answer) -> None:
@@ -266,7 +275,7 @@ class Methods:
         path = path_of(request.params[0] if request.params else None)
         options = options_of(request.params, 1)
         try:
-            top = os.path.realpath(path, strict=True)
+            top = real_path(self._fleet, path, strict=True)
         except OSError as error:
             raise EnvironmentFailure(f"{os.fsdecode(path)}: {(error.strerror or str(error)).lower()}") from None
         if not os.path.isdir(top):
@@ -278,7 +287,7 @@ class Methods:
 
     def _roots_remove(self, session: Session, request: Request) -> None:
         path = path_of(request.params[0] if request.params else None)
-        if not (self._fleet.remove_root(path) or self._fleet.remove_root(os.path.realpath(path))):
+        if not (self._fleet.remove_root(path) or self._fleet.remove_root(real_path(self._fleet, path))):
             raise EnvironmentFailure(f"{os.fsdecode(path)}: not a root", "gitwatch roots list shows them")
         session.reply(request.id, True)
 
@@ -339,7 +348,7 @@ class Methods:
 
     def _subscribe(self, session: Session, request: Request) -> None:
         options = options_of(request.params, 0)
-        tops = tuple(os.path.realpath(path_of(path)) for path in option(options, "paths", list, []))
+        tops = tuple(real_path(self._fleet, path_of(path)) for path in option(options, "paths", list, []))
         settle_s = float(option(options, "settle_s", (int, float), 0.0))
         method = option(options, "method", str, "changed")
         arguments = option(options, "args", list, [])
@@ -390,8 +399,8 @@ def _without_z(repository: Repository, entries: bytes, cwd: bytes | None) -> byt
     config = read_config(repository.location, environment=child_environment(os.environ))
     prefix = b""
     top = repository.path
-    if cwd is not None and (here := os.path.realpath(cwd)).startswith(top + b"/"):
-        prefix = here[len(top) + 1 :] + b"/"
+    if cwd is not None and cwd.startswith(top + b"/"):
+        prefix = cwd[len(top) + 1 :] + b"/"
     return render_without_z(
         entries, prefix,
         config.get_bool(b"core.quotepath", True), config.get_bool(b"status.relativepaths", True),

@@ -107,6 +107,11 @@ def resolve(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
     return (directory, RootKind.DIRECTORY) if worktree is None else (worktree, RootKind.WORKTREE)
 
 
+def real_path(fleet: Fleet, path: bytes, *, strict: bool = False) -> bytes:
+    """`path` with its symbolic links followed; as it is on a mount that may hang. Raises OSError when `strict`."""
+    return os.path.realpath(path, strict=strict) if fleet.watcher.is_local(path) else path
+
+
 def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
     """The repository that `directory` (resolved) lies in; one that nobody knew becomes known."""
     from gitwatchd.git.layout import read_location  # not needed for the first replies after a start

@@ -64,6 +64,9 @@ class Roots:
         """The nearest root at or above `directory`."""
         return self._roots.get(self.above(directory))
 
+    def is_root(self, path: bytes) -> bool:
+        return path in self._roots
+
     def cover(self, directory: bytes) -> bool:
         return self.above(directory) in self._roots
 

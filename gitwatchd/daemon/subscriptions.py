@@ -69,4 +69,7 @@ class Subscriptions:
 def _tell(subscription: Subscription, repository: Repository) -> None:
     subscription.timers.pop(repository.path, None)
     standing = repository.standing(fresh=repository.current, epoch=time.time())
-    subscription.session.notify(subscription.method, [*subscription.arguments, report(repository, standing)])
+    told: object = report(repository, standing)
+    if subscription.method == "nvim_exec_lua":
+        told = [told]  # Neovim wants the arguments of the code as one list
+    subscription.session.notify(subscription.method, [*subscription.arguments, told])

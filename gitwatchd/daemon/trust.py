@@ -1,43 +1,32 @@
 """Which repositories may run the filter drivers of their own configuration.
 
-Owns nothing: the decisions are the user's and lie with `Intent`. Runs: serving thread; reads a config file where a decision
-exists, which is rare.
+Owns nothing: the decisions are the user's and lie with `Intent`. Runs: serving thread. Whether a decision still holds is for
+the analysis to say, right before it would run them.
 """
 
 from __future__ import annotations
 
-from gitwatchd.errors import EnvironmentFailure
+import time
+
 from gitwatchd.model.repository import Location
 from gitwatchd.store.intent import Intent
+
+_GRANT_TIMEOUT_S = 10.0
 
 
 class Trust:
     def __init__(self, intent: Intent) -> None:
         self._intent = intent
 
-    def covers(self, location: Location) -> bool:
-        """Whether its filter drivers are those that the user allowed."""
-        digest = self._intent.trusted(location.path)
-        if digest is None:
-            return False
-        try:
-            return digest == _drivers_digest(location)
-        except (EnvironmentFailure, OSError):
-            return False
+    def allowed(self, location: Location) -> bytes | None:
+        """Digest of the drivers that the user allowed for this repository."""
+        return self._intent.trusted(location.path)
 
     def grant(self, location: Location) -> None:
-        """Allow the drivers that are defined now, until they change. Raises EnvironmentFailure."""
-        self._intent.trust(location.path, _drivers_digest(location))
+        """Allow the drivers that are defined now, submodules' included, until any changes. Raises EnvironmentFailure."""
+        # Imported here: hardly any daemon ever needs it, and its start is counted in milliseconds.
+        from gitwatchd.analysis.drivers import drivers_digest, find_drivers
+        from gitwatchd.git.repository_config import read_config
 
-
-def _drivers_digest(location: Location) -> bytes:
-    """Changes when a filter driver of the repository's own configuration does."""
-    # Imported here: hardly any daemon ever needs it, and its start is counted in milliseconds.
-    from hashlib import sha256
-
-    from gitwatchd.git.repository_config import read_config
-
-    config = read_config(location)
-    drivers = {b"filter." + name for name in config.filter_drivers_of_repository()}
-    lines = [repr((entry.key, entry.value)) for entry in config.entries if entry.key.rpartition(b".")[0] in drivers]
-    return sha256("\n".join(lines).encode()).digest()
+        drivers = find_drivers(location, read_config(location), time.monotonic() + _GRANT_TIMEOUT_S)
+        self._intent.trust(location.path, drivers_digest(drivers))

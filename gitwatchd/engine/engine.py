@@ -21,6 +21,7 @@ from gitwatchd.engine.events import (
     Analyse,
     Analysed,
     Asked,
+    Busy,
     Changed,
     Complete,
     Discovered,
@@ -75,7 +76,7 @@ class Engine:
         self._walks = Backlog()
         self._analyses = Backlog()
         self._dues: list[tuple[float, RepoPath]] = []
-        """A heap with one place for each of `_debounced`: not after the time at which its change is due."""
+        """A heap with a place for each of `_debounced`: not after the time at which its change is due."""
         self._debounced: set[RepoPath] = set()
 
     # ---- what the shell may read
@@ -122,6 +123,13 @@ class Engine:
                 self._handle_found(event)
             case Changed():
                 self._handle_changed(event, now)
+            case Busy():
+                if (repository := self.repositories.get(event.path)) is not None:
+                    repository.busy = event.busy
+                    if not event.busy and (due := repository.due_at()) is not None:
+                        # Earlier than it was put down for.
+                        self._debounced.add(event.path)
+                        heapq.heappush(self._dues, (due, event.path))
             case Walked():
                 self._handle_walked(event, now, effects)
             case Analysed():
@@ -177,6 +185,7 @@ class Engine:
         repository.new_directories |= event.new_directories
         if event.rewalk:
             repository.walk_all = True
+            repository.busy = False  # the event of its end may be lost
         if event.whole or event.rewalk:
             repository.whole = True
         self._debounce(repository)

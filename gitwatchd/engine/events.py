@@ -54,6 +54,14 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class Busy:
+    """A git command began or ended to hold `index.lock`: there is more to come, or it is done."""
+
+    path: RepoPath
+    busy: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Walked:
     """The watches of a walk are in place (or could not be placed: `watch` and `reason` say so)."""
 
@@ -118,7 +126,7 @@ class Tick:
     """Time passed."""
 
 
-Event = Found | Changed | Walked | Analysed | Asked | Discovered | Expired | Forgotten | Tick
+Event = Found | Changed | Busy | Walked | Analysed | Asked | Discovered | Expired | Forgotten | Tick
 
 # ---- effects
 

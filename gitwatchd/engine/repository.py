@@ -15,6 +15,8 @@ QUIET_S = 0.1
 """A change is analysed unasked when the repository has been quiet this long ..."""
 LONGEST_QUIET_WAIT_S = 2.0
 """... or has been waiting this long: a log that grows for ever must not postpone the analysis for ever."""
+LONGEST_BUSY_WAIT_S = 30.0
+"""While git holds `index.lock` its own work is not done; but a crashed git leaves the lock behind."""
 FAILED_RETRY_S = 1.0
 """A failed repository is tried again when asked, but not more often than this."""
 NEVER = -1
@@ -57,6 +59,8 @@ class Repository:
     """Analyse it even if nobody waits: first sight, or changes to publish."""
     quiet_from: float = 0.0
     changed_since: float | None = None
+    busy: bool = False
+    """git holds `index.lock`."""
     failed_at: float = 0.0
     asked_at: float = 0.0
     gone_shown: bool = False
@@ -103,6 +107,8 @@ class Repository:
         """When the change is analysed unasked; None when there is nothing to do."""
         if self.changed_since is None:
             return None
+        if self.busy:
+            return self.changed_since + LONGEST_BUSY_WAIT_S
         return min(self.quiet_from, self.changed_since + LONGEST_QUIET_WAIT_S)
 
     def facts(self) -> Facts:

@@ -23,8 +23,8 @@ _U32 = 0xFFFFFFFF
 Verdict = tuple[bytes, int]
 """Letter of the worktree column (`M`, `D`, `T`) and the mode in the worktree (0: missing)."""
 
-HashedClean = dict[bytes, tuple[int, int, int, int]]
-"""Paths whose content was read and found clean, with (size, mtime_ns, ctime_ns, inode) at that time."""
+HashedClean = dict[bytes, tuple[bytes, int, int, int, int]]
+"""Paths whose content was read and found clean: the oid it has, and (size, mtime_ns, ctime_ns, inode) at that time."""
 
 
 def worktree_verdict(
@@ -45,7 +45,7 @@ def worktree_verdict(
     except (FileNotFoundError, NotADirectoryError):
         return b"D", 0
     except OSError as error:
-        raise Inexact(f"cannot look at {path!r}: {error.strerror}") from None
+        raise Inexact(f"a path cannot be looked at: {error.strerror}") from None
     ctime_s, ctime_ns, mtime_s, mtime_ns, _dev, ino, mode, uid, gid, size = index.stat_fields(row)
     kind, kind_now = mode & _KIND, stat.S_IFMT(found.st_mode)
     if kind_now != kind:
@@ -72,18 +72,19 @@ def worktree_verdict(
         return None
     if size and size != found.st_size & _U32:
         return b"M", mode_now
-    key = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    oid = index.oid(row)
+    key = (oid, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
     if hashed_clean.get(path) == key:
         return None
-    if _content_oid(top, path, found, index.oid_bytes, terms) == index.oid(row):
+    if _content_oid(top, path, found, index.oid_bytes, terms) == oid:
         if time.time_ns() - found.st_ctime_ns > CLOCK_TICK_NS:
             hashed_clean[path] = key
         return None
     if seconds_equal and not exactly_equal and not racy and size:
         # Whether nanoseconds count depends on how git was built.
-        raise Inexact(f"{path!r} changed within the second that the index recorded")
+        raise Inexact("a file changed within the second that the index recorded")
     if exactly_equal and racy and index.mtime_ns > mtime_s * 1_000_000_000 + mtime_ns:
-        raise Inexact(f"{path!r} changed within the second in which the index was written")
+        raise Inexact("a file changed within the second in which the index was written")
     return b"M", mode_now
 
 
@@ -112,7 +113,7 @@ class Directories:
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
-            raise Inexact(f"cannot look at {directory!r}: {error.strerror}") from None
+            raise Inexact(f"a path cannot be looked at: {error.strerror}") from None
 
 
 def unmerged_mode(top: bytes, path: bytes, mode: int, terms: Terms) -> int:
@@ -122,14 +123,14 @@ def unmerged_mode(top: bytes, path: bytes, mode: int, terms: Terms) -> int:
     except (FileNotFoundError, NotADirectoryError):
         return 0
     except OSError as error:
-        raise Inexact(f"cannot look at {path!r}: {error.strerror}") from None
+        raise Inexact(f"a path cannot be looked at: {error.strerror}") from None
     kind = stat.S_IFMT(found.st_mode)
     if kind == stat.S_IFDIR:
         if os.path.lexists(top + b"/" + path + b"/.git"):
-            raise Inexact(f"{path!r} is a repository now")
+            raise Inexact("a tracked path is a repository now")
         return 0
     if kind not in (_REGULAR, _LINK):
-        raise Inexact(f"{path!r} is neither a file nor a link")
+        raise Inexact("a tracked path is neither a file nor a link")
     return _mode_of(found.st_mode, mode, terms)
 
 
@@ -137,10 +138,10 @@ def _other_kind(top: bytes, path: bytes, st_mode: int, terms: Terms) -> Verdict:
     kind_now = stat.S_IFMT(st_mode)
     if kind_now == stat.S_IFDIR:
         if os.path.lexists(top + b"/" + path + b"/.git"):
-            raise Inexact(f"{path!r} is a repository now")
+            raise Inexact("a tracked path is a repository now")
         return b"D", 0
     if kind_now not in (_REGULAR, _LINK):
-        raise Inexact(f"{path!r} is neither a file nor a link")
+        raise Inexact("a tracked path is neither a file nor a link")
     return b"T", _mode_of(st_mode, 0, terms)
 
 
@@ -154,22 +155,22 @@ def _mode_of(st_mode: int, mode: int, terms: Terms) -> int:
 
 def _content_oid(top: bytes, path: bytes, found: os.stat_result, oid_bytes: int, terms: Terms) -> bytes:
     if found.st_size > LARGEST_HASHED_BYTES:
-        raise Inexact(f"{path!r} is too large to be read here")
+        raise Inexact("a file is too large to be read here")
     try:
         if stat.S_ISLNK(found.st_mode):
             content = os.readlink(top + b"/" + path)
         else:
             if terms.conversion is Conversion.ANY:
-                raise Inexact(f"{path!r} may have a filter")
+                raise Inexact("a file may have a filter")
             fd = os.open(top + b"/" + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(fd, "rb", buffering=0) as file:
                 content = file.read(LARGEST_HASHED_BYTES + 1) or b""
             if terms.conversion is Conversion.LINE_ENDS and b"\r" in content:
-                raise Inexact(f"{path!r} has carriage returns that git may convert")
+                raise Inexact("a file has carriage returns that git may convert")
     except OSError as error:
-        raise Inexact(f"cannot read {path!r}: {error.strerror}") from None
+        raise Inexact(f"a file cannot be read: {error.strerror}") from None
     if len(content) != found.st_size:
-        raise Inexact(f"{path!r} changes while it is read")
+        raise Inexact("a file changes while it is read")
     return object_id(b"blob", content, oid_bytes)
 
 

@@ -22,6 +22,7 @@ from gitwatchd.git.objects import Objects, TreeEntry
 from gitwatchd.git.porcelain import Changed, Headers, Record, Status, Unmerged, Untracked, encode
 from gitwatchd.incremental.compare import Directories, HashedClean, Verdict, worktree_verdict
 from gitwatchd.incremental.first_sight import FirstSight
+from gitwatchd.incremental.newest import NewestTime
 from gitwatchd.incremental.records import build_status
 from gitwatchd.incremental.staged import GITLINK, StagedColumn
 from gitwatchd.incremental.terms import Inexact, Terms
@@ -64,12 +65,9 @@ class RepositoryState:
     ) -> None:
         self.location = location
         self.index = index
-        self.newest_ns = 0
-        """Newest modification time among the files looked at since it was last reset."""
-        self.vanished = False
-        """A file that may have been the newest is gone or older than it was."""
-        self.tracks_ignored = False
-        """Since it was last reset, an ignored directory, which nobody may watch yet, came to hold tracked files."""
+        self.newest = NewestTime()
+        self.widens = False
+        """The last change of the index named directories that may not be watched: ignored ones, or submodules."""
         self._terms = terms
         self._rules = rules
         self._objects = objects
@@ -178,7 +176,9 @@ class RepositoryState:
         staged_again: dict[bytes, TreeEntry | None] = {}
         if work.index_changed:
             old = self.index
+            self.widens = True
             touched = self._take_index()
+            self.widens = any(self._may_be_unwatched(path, old) for path in touched)
             # By the old index and the old entries: nothing may be restaged before all are known.
             for number, path in enumerate(touched):
                 self._take_entry(path, old)
@@ -242,9 +242,15 @@ class RepositoryState:
                     self._refuse_entry(path, index, row)
                     if flags & STAGE_MASK:
                         self._conflicts.add(path)
+
+    def _may_be_unwatched(self, path: bytes, old: Index) -> bool:
+        row = self.index.find(path)
+        if row is None:
+            return False
+        if self.index.stat_fields(row)[6] == GITLINK:
+            return True
         directory = path.rpartition(b"/")[0]
-        if directory and old.find(path) is None and self._rules.is_ignored(directory, True):
-            self.tracks_ignored = True
+        return bool(directory) and old.find(path) is None and self._rules.is_ignored(directory, True)
 
     def _follow_index(self, touched: set[bytes], search: UntrackedSearch) -> Iterator[None]:
         """Directories that came to hold tracked files, or no longer do, collapse differently."""
@@ -313,7 +319,7 @@ class RepositoryState:
             self._compare(path, row, search)
             return
         self._unclean.pop(path, None)
-        if not self._note_time(path):
+        if not self._note_time(path, None):
             self._rules.invalidate(path)  # a directory, perhaps not the one whose rules are known
         if self._terms.untracked:
             self._set_unit(search.unit_of(path), search)
@@ -336,20 +342,20 @@ class RepositoryState:
             if count % STEP == 0:
                 yield STEP
         if self._terms.untracked:
+            self._untracked -= {directory, directory + b"/"}
             self._relist(directory, search)
             if not is_there:
-                self._set_unit(search.unit_of(directory), search)
+                self._set_unit(directory, search)
         own = self.index.find(directory)
         if own is not None:
             self._compare(directory, own, search)
         # Times below are not followed one by one.
-        self.vanished = True
+        self.newest.lost = True
         yield count % STEP
 
     def _compare(self, path: bytes, row: int, search: UntrackedSearch) -> None:
         # git drops what is untracked under a tracked name.
-        self._untracked.discard(path)
-        self._untracked.discard(path + b"/")
+        self._untracked -= {path, path + b"/"}
         flags = self.index.flags(row)
         if flags & STAGE_MASK:
             self._refuse_conflict()
@@ -360,12 +366,14 @@ class RepositoryState:
         if not search.directories.hold(path):
             self._set_missing(path, row)
             return
+        before = self._unclean.get(path)
         verdict = worktree_verdict(self.location.path, path, self.index, row, self._terms, self._hashed_clean)
         if verdict is None:
             self._unclean.pop(path, None)
         else:
             self._unclean[path] = verdict
-        if not self._note_time(path):
+        still_missing = verdict == before == (b"D", 0)
+        if not still_missing and not self._note_time(path, row):
             self._rules.invalidate(path)
 
     def _set_missing(self, path: bytes, row: int) -> None:
@@ -376,19 +384,36 @@ class RepositoryState:
             self._unclean.pop(path, None)
         else:
             self._unclean[path] = (b"D", 0)
-        self.vanished = True
+        self.newest.lost = True
 
-    def _note_time(self, path: bytes) -> bool:
-        """Whether it is a file, or a link."""
+    def _note_time(self, path: bytes, row: int | None) -> bool:
+        """Whether it is a file, or a link. To be asked before `_untracked` is brought up to date for it."""
+        recorded_ns = None
+        if row is not None:
+            _, _, seconds, nanoseconds, *_ = self.index.stat_fields(row)
+            # Where they were not recorded, the latest that they can have been.
+            recorded_ns = seconds * 1_000_000_000 + (nanoseconds or 999_999_999)
         try:
             found = os.lstat(self.location.path + b"/" + path)
         except OSError:
-            self.vanished = True
-            return False
-        if found.st_mode & 0o170000 == 0o040000:
-            return False
-        self.newest_ns = max(self.newest_ns, found.st_mtime_ns)
-        return True
+            pass
+        else:
+            if found.st_mode & 0o170000 != 0o040000:
+                if row is not None or (self._terms.untracked and not self._rules.is_ignored(path, False)):
+                    self.newest.see(path, found.st_mtime_ns, recorded_ns)
+                return True
+        # What was not listed came and went unseen (an editor's temporary file), or is ignored.
+        self.newest.miss(path, recorded_ns, counted=row is not None or self._is_listed(path))
+        return False
+
+    def _is_listed(self, path: bytes) -> bool:
+        """Whether an untracked entry stands for what was at `path`."""
+        at = len(path)
+        while at > 0:
+            if path[:at] + b"/" in self._untracked:
+                return True
+            at = path.rfind(b"/", 0, at)
+        return path in self._untracked
 
     def _set_unit(self, unit: bytes, search: UntrackedSearch) -> None:
         entry = search.entry_of(unit)

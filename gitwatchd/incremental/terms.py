@@ -23,7 +23,7 @@ too many rather than too few."""
 
 
 class Inexact(GitwatchError):
-    """Only git can say (L3). The message says why, for the log and `doctor`."""
+    """Only git can say (L3). The message says why, for the log and `doctor`, which counts them: it names no path."""
 
 
 class Conversion(Enum):
@@ -75,7 +75,10 @@ def read_terms(location: Location, config: RepositoryConfig, index: Index, attri
 def _conversion(
     location: Location, config: RepositoryConfig, settings: StatusSettings, index: Index, attributes: Iterable[bytes]
 ) -> Conversion:
-    directories = {name.rpartition(b"/")[0] for name in index.names if name.endswith(b".gitattributes")}
+    directories: set[bytes] = set()
+    # Version 4 cuts names up; elsewhere one search spares looking at 100,000 of them.
+    if index.version == 4 or b".gitattributes" in index.raw:
+        directories = {name.rpartition(b"/")[0] for name in index.names if name.endswith(b".gitattributes")}
     directories.update(attributes)
     files = [os.path.join(location.path, directory, b".gitattributes") for directory in directories]
     files += [location.common_dir + b"/info/attributes", SYSTEM_ATTRIBUTES]

@@ -57,7 +57,7 @@ class UntrackedSearch:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise Inexact(f"cannot look at {unit!r}: {error.strerror}") from None
+            raise Inexact(f"a path cannot be looked at: {error.strerror}") from None
         if stat.S_ISDIR(mode):
             if self._is_ignored(unit, True) or not self._shows(unit):
                 return None
@@ -127,7 +127,7 @@ class UntrackedSearch:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise Inexact(f"cannot list {directory!r}: {error.strerror}") from None
+            raise Inexact(f"a directory cannot be listed: {error.strerror}") from None
         self._left -= len(found) + 1
         if self._left < 0:
             raise Inexact("too many files to look at here")

@@ -33,8 +33,8 @@ class Job:
     index_cache: bytes
     """Directory (0700) for private copies of indexes; created by its user."""
     timeout_s: float
-    trusted: bool
-    """The user allowed the filter drivers that this repository's own config defines."""
+    trusted: bytes | None
+    """Digest of the filter drivers of its own configuration that the user allowed; None: none."""
     by_git: bool = True
     """git itself has to answer: for a verification, or because our own reading lost confidence."""
 

@@ -106,12 +106,17 @@ _INFO_NAMES = {
     b"refs": Aspect.NOTHING,
 }
 _MODULE_NOTHING = frozenset(name for name, aspect in _GIT_DIR_NAMES.items() if aspect is Aspect.NOTHING)
+_SHARED_INDEX = b"sharedindex."
+"""Half of a split index. It never changes, only its time does, whenever git reads it: our own analysis would be the reason
+for the next one."""
 _NESTED_NAMES = frozenset({b".git", b"HEAD", b"objects", b"refs", b"commondir", b"gitdir", b"reftable"})
 
 
 def aspect_of(role: Role, name: bytes) -> Aspect:
     """What an event on `name`, in a git directory watched as `role`, asks to look at again."""
     match role:
+        case Role.GIT_DIR if name.startswith(_SHARED_INDEX):
+            return Aspect.NOTHING
         case Role.GIT_DIR:
             return _GIT_DIR_NAMES.get(name, Aspect.OTHER)
         case Role.COMMON_DIR:
@@ -129,7 +134,7 @@ def aspect_of(role: Role, name: bytes) -> Aspect:
         case Role.WORKTREES:
             return Aspect.NOTHING if name in (b"index", b"HEAD", b"ORIG_HEAD", b"logs") else Aspect.FACT
         case Role.MODULE:
-            return Aspect.NOTHING if name in _MODULE_NOTHING else Aspect.SUBMODULE
+            return Aspect.NOTHING if name in _MODULE_NOTHING or name.startswith(_SHARED_INDEX) else Aspect.SUBMODULE
         case Role.NESTED:
             return Aspect.NESTED if name in _NESTED_NAMES else Aspect.NOTHING
         case Role.WORKTREE:
@@ -146,5 +151,8 @@ class Changes:
     new_directories: set[bytes] = field(default_factory=set)
     """Directories to be watched: relative, no trailing slash, b"" for the top."""
 
+    busy: bool | None = None
+    """git began (True) or ended (False) to hold `index.lock`; None: nothing was said of it."""
+
     def __bool__(self) -> bool:
-        return bool(self.aspects or self.paths or self.new_directories)
+        return bool(self.aspects or self.paths or self.new_directories or self.busy is not None)

@@ -137,6 +137,8 @@ class RepositoryWatch:
                 changes.aspects |= Aspect.IDENTITY
             return
         if name.endswith(b".lock") and not mask & ISDIR:
+            if role is Role.GIT_DIR and name == b"index.lock":
+                changes.busy = not mask & _LEFT
             if not mask & _LEFT:
                 return
             # A lock that vanishes is how `git reflog delete` shows: no other event names what it rewrote.

@@ -37,6 +37,7 @@ class RepositoryWalk:
         self._watch = watch
         self._location = watch.location
         self.nested: list[Location] = []
+        self.submodules: list[Location] = []
         self.unreadable: list[bytes] = []
         """Directories that neither git nor we may list; absolute."""
         self.seen: tuple[Tree, Found] | None = None
@@ -112,6 +113,7 @@ class RepositoryWalk:
                 self.nested.append(nested)
         if depth < _DEEPEST_SUBMODULE:
             for relative, submodule in found.submodules.items():
+                self.submodules.append(submodule)
                 self._walk_submodule(submodule, prefix + relative + b"/", depth + 1)
 
     def _await_repository(self, tree: Tree, relative: bytes, prefix: bytes, found: Found) -> None:

@@ -80,6 +80,7 @@ class WalkResult:
     reason: str = ""
     hint: str = ""
     nested: tuple[Location, ...] = ()
+    submodules: tuple[Location, ...] = ()
     began: float = 0.0
     """Epoch seconds."""
     looked: bool = False
@@ -97,16 +98,16 @@ class Listener(Protocol):
     def on_walked(self, result: WalkResult) -> None: ...
     def on_found(self, location: Location) -> None: ...
     def on_discovered(self, root: bytes, unreadable: list[tuple[bytes, str]]) -> None:
-        """One walk that a call of `discover` from outside asked for has ended."""
+        """One walk that `discover` asked for has ended."""
 
     def on_left(self, path: bytes) -> None:
         """Repositories at and below `path` may be gone."""
 
+    def on_appeared(self, directory: bytes) -> None:
+        """Repositories may have appeared at and below `directory`: to be looked for by `discover`."""
+
     def on_suspicion(self) -> None:
         """Discovery events were lost: every root has to be walked again."""
-
-    def root_of(self, directory: bytes) -> bytes:
-        """The root that a directory lies below."""
 
     def on_configuration(self) -> None:
         """A file that configures git for many repositories may have changed."""
@@ -251,7 +252,7 @@ class Watcher:
                     self._listener.on_left(path)
                 for directory in again:
                     self._listener.on_left(directory)
-                    self._discover_unasked(directory)
+                    self._listener.on_appeared(directory)
                 if everything:
                     self._listener.on_suspicion()
         if table is self._common and self._configuration.take():
@@ -259,16 +260,6 @@ class Watcher:
             for path in list(self._watches):
                 # Other directories may be ignored now, and other files be part of the configuration.
                 self._listener.on_changed(path, Changes(Aspect.CONFIG, new_directories={GIT_DIRECTORIES}))
-
-    def _discover_unasked(self, directory: bytes) -> None:
-        self._mounts = read_mounts()
-        root = self._listener.root_of(directory)
-
-        def work() -> None:
-            # No `on_discovered`: it would pass for the end of one that somebody waits for.
-            self._discover(directory, root, include_ignored=False)
-
-        self._discoveries.put(work)
 
     def _listen(self, table: WatchTable) -> None:
         if table.queue is None or table not in self._tables():
@@ -333,8 +324,6 @@ class Watcher:
         if location is None or identity is None:
             return WalkResult(path, None, None, Watch.UNWATCHED)
         old = self._watches.get(path)
-        if old is not None:
-            old.release()
         table = self._table_for(location) if old is None else old.table
         with self._lock:
             new = table not in (*self._shards, *self._own.values())
@@ -346,6 +335,9 @@ class Watcher:
             if new:
                 self._own[path] = table
                 self._loop.call_from_thread(lambda: self._listen(table))
+        # Only now: had the repository been released meanwhile, they could be those of a later walk, in another thread.
+        if old is not None:
+            old.release()
         return self._walk_with(watch, identity, RepositoryWalk.everything, look=look)
 
     def _walk_with(
@@ -379,7 +371,7 @@ class Watcher:
         sight = self.sight(location, *walk.seen) if looked and self.sight and walk.seen else None
         return WalkResult(
             location.path, location, identity, state, reason, hint, tuple(walk.nested),
-            began=began, looked=looked, sight=sight,
+            tuple(walk.submodules), began=began, looked=looked, sight=sight,
         )  # fmt: skip
 
     def _table_for(self, location: Location) -> WatchTable:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gitwatchd.analysis.drivers import drivers_digest, find_drivers
 from gitwatchd.analysis.job import analyse
 from gitwatchd.git.layout import read_location
-from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Outcome, Unsafe
+from gitwatchd.git.repository_config import read_config
+from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Outcome, Unsafe
 from tests.zoo.commands import Git, ask_judge
 
 Make = Callable[..., Git]
@@ -19,12 +22,17 @@ Judge = Callable[[Path], bytes]
 Analyse = Callable[..., Outcome]
 
 
+def _allowed(location: Location) -> bytes:
+    """What `gitwatch trust` would write down now."""
+    return drivers_digest(find_drivers(location, read_config(location), time.monotonic() + 10))
+
+
 @pytest.fixture
 def job_of(tmp_path: Path) -> Callable[..., Job]:
     def make(top: Path, *, trusted: bool = False, timeout_s: float = 30) -> Job:
         location = read_location(os.fsencode(top))
         assert location is not None
-        return Job(location, os.fsencode(tmp_path / "indexes"), timeout_s, trusted)
+        return Job(location, os.fsencode(tmp_path / "indexes"), timeout_s, _allowed(location) if trusted else None)
 
     return make
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gitwatchd.analysis import pool as pool_module
+from gitwatchd.analysis.drivers import drivers_digest, find_drivers
 from gitwatchd.analysis.pool import PREFETCH, Pool, pool_ceiling
 from gitwatchd.analysis.worker import (
     Frames,
@@ -23,6 +24,7 @@ from gitwatchd.analysis.worker import (
     outcome_to_wire,
 )
 from gitwatchd.git.layout import read_location
+from gitwatchd.git.repository_config import read_config
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Counts, Facts, Tracking
 from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Outcome, RepoPath, Unsafe
@@ -31,6 +33,11 @@ from tests.zoo.commands import Git
 Make = Callable[..., Git]
 Judge = Callable[[Path], bytes]
 WaitUntil = Callable[..., object]
+
+
+def _allowed(location: Location) -> bytes:
+    """What `gitwatch trust` would write down now."""
+    return drivers_digest(find_drivers(location, read_config(location), time.monotonic() + 10))
 
 
 class Running:
@@ -46,7 +53,7 @@ class Running:
     def job(self, git: Git, *, trusted: bool = False, timeout_s: float = 30) -> Job:
         location = read_location(os.fsencode(git.path))
         assert location is not None
-        return Job(location, self.cache, timeout_s, trusted)
+        return Job(location, self.cache, timeout_s, _allowed(location) if trusted else None)
 
     def submit(self, git: Git, *, trusted: bool = False, timeout_s: float = 30) -> None:
         self.pool.submit(self.job(git, trusted=trusted, timeout_s=timeout_s))
@@ -296,6 +303,9 @@ def test_a_worker_that_cannot_be_killed_holds_a_place_and_bars_its_mount(
 def test_workers_and_their_git_die_with_the_daemon(repository: Make, tmp_path: Path, wait_until: WaitUntil) -> None:
     gate = tmp_path / "gate"
     git = gated(repository({"f": b"1"}), gate)
+    location = read_location(os.fsencode(git.path))
+    assert location is not None
+    allowed = _allowed(location)
     script = f"""
 import os
 from gitwatchd.analysis.pool import Pool
@@ -304,7 +314,7 @@ from gitwatchd.loop import Loop
 from gitwatchd.model.repository import Job
 loop = Loop(print)
 pool = Pool(loop, 1, print)
-pool.submit(Job(read_location({os.fsencode(git.path)!r}), {os.fsencode(tmp_path)!r}, 600, True))
+pool.submit(Job(read_location({os.fsencode(git.path)!r}), {os.fsencode(tmp_path)!r}, 600, {allowed!r}))
 print(*pool.pids(), flush=True)
 loop.run()
 """
@@ -342,7 +352,7 @@ FACTS = Facts(
     ],
 )
 def test_frames_round_trip_split_at_every_byte(outcome: Outcome) -> None:
-    job = Job(Location(RepoPath(b"/r\xff"), b"/r\xff/.git", b"/c", bare=False), b"/cache", 1.5, trusted=True)
+    job = Job(Location(RepoPath(b"/r\xff"), b"/r\xff/.git", b"/c", bare=False), b"/cache", 1.5, trusted=b"digest")
     stream = encode_frame([1, job_to_wire(job)]) + encode_frame([2, outcome_to_wire(outcome), None])
     for cut in range(len(stream)):
         frames = Frames()

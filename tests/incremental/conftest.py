@@ -1,7 +1,7 @@
 """A repository whose status is followed from change to change, without daemon, watches or clock.
 
-`followed = follow(git)`; `followed.after(operation)` notes what the operation changed (as the watches would) and advances;
-`followed.entries()` are to be compared with the judge's. What is beyond this level raises Inexact.
+`followed = follow(git)`; `followed.after(operation)` notes what the operation changed, as the watches would, and
+advances; `followed.entries()` are to be compared with the judge's. What is beyond this level raises Inexact.
 """
 
 from __future__ import annotations

@@ -6,15 +6,17 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gitwatchd.incremental.terms import Inexact
-from tests.zoo.commands import Git
+from tests.zoo.commands import Git, judge
 from tests.zoo.nursery import append, write
 
 Make = Callable[..., Git]
-Follow = Callable[..., "object"]
+Follow = Callable[[Git], Any]
+"""`tests/incremental/conftest.py`."""
 
 FILES = {"a/one": b"1\n", "a/b/two": b"2\n", "c/three": b"3\n", "top": b"top\n", ".gitignore": b"*.o\n"}
 
@@ -27,7 +29,7 @@ def git(repository: Make) -> Git:
 # ---- the worktree
 
 
-def test_an_edit_and_its_undoing(git: Git, follow) -> None:
+def test_an_edit_and_its_undoing(git: Git, follow: Follow) -> None:
     followed = follow(git)
     followed.after(lambda: append(git.path / "top", b"more\n"))
     followed.expect_git_s()
@@ -35,7 +37,7 @@ def test_an_edit_and_its_undoing(git: Git, follow) -> None:
     followed.expect_git_s()
 
 
-def test_a_deleted_directory_and_its_return(git: Git, follow) -> None:
+def test_a_deleted_directory_and_its_return(git: Git, follow: Follow) -> None:
     followed = follow(git)
     followed.after(lambda: (git.path / "a").rename(git.path / "elsewhere"))
     followed.expect_git_s()
@@ -44,7 +46,7 @@ def test_a_deleted_directory_and_its_return(git: Git, follow) -> None:
 
 
 @pytest.mark.parametrize("target", ["a-aside", "nowhere", ".."])
-def test_a_tracked_directory_becomes_a_link(git: Git, follow, target: str) -> None:
+def test_a_tracked_directory_becomes_a_link(git: Git, follow: Follow, target: str) -> None:
     followed = follow(git)
 
     def replace() -> None:
@@ -55,7 +57,7 @@ def test_a_tracked_directory_becomes_a_link(git: Git, follow, target: str) -> No
     followed.expect_git_s()
 
 
-def test_an_index_change_beyond_a_link_is_not_looked_up_through_it(git: Git, follow) -> None:
+def test_an_index_change_beyond_a_link_is_not_looked_up_through_it(git: Git, follow: Follow) -> None:
     """The unclean paths are looked at again after each change of the index: those behind the link too."""
     (git.path / "a").rename(git.path / "a-aside")
     (git.path / "a").symlink_to("a-aside")
@@ -66,7 +68,7 @@ def test_an_index_change_beyond_a_link_is_not_looked_up_through_it(git: Git, fol
     followed.expect_git_s()
 
 
-def test_a_conflict_beyond_a_link_has_no_mode_in_the_worktree(git: Git, follow) -> None:
+def test_a_conflict_beyond_a_link_has_no_mode_in_the_worktree(git: Git, follow: Follow) -> None:
     git("config", "status.renames", "false")
     _conflict(git, "a/one", (1, 2, 3))
     (git.path / "a").rename(git.path / "a-aside")
@@ -77,7 +79,7 @@ def test_a_conflict_beyond_a_link_has_no_mode_in_the_worktree(git: Git, follow) 
 
 
 @pytest.mark.parametrize("name", ["top", "a"])
-def test_file_and_directory_change_places(git: Git, follow, name: str) -> None:
+def test_file_and_directory_change_places(git: Git, follow: Follow, name: str) -> None:
     followed = follow(git)
     path = git.path / name
 
@@ -94,7 +96,7 @@ def test_file_and_directory_change_places(git: Git, follow, name: str) -> None:
         followed.expect_git_s()
 
 
-def test_several_same_size_edits_between_two_looks(git: Git, follow) -> None:
+def test_several_same_size_edits_between_two_looks(git: Git, follow: Follow) -> None:
     followed = follow(git)
     for content in (b"toq\n", b"top\n", b"tor\n", b"top\n"):
         followed.after(lambda content=content: write(git.path / "top", content))
@@ -104,7 +106,7 @@ def test_several_same_size_edits_between_two_looks(git: Git, follow) -> None:
             followed = follow(git)
 
 
-def test_content_found_clean_is_not_believed_within_a_tick_of_the_clock(git: Git, follow) -> None:
+def test_content_found_clean_is_not_believed_within_a_tick_of_the_clock(git: Git, follow: Follow) -> None:
     followed = follow(git)
     write(git.path / "top", FILES["top"])
     followed.advance({b"top"})
@@ -120,7 +122,7 @@ def test_content_found_clean_is_not_believed_within_a_tick_of_the_clock(git: Git
 # ---- the index
 
 
-def test_removing_the_last_file_of_a_directory_from_the_index(git: Git, follow) -> None:
+def test_removing_the_last_file_of_a_directory_from_the_index(git: Git, follow: Follow) -> None:
     write(git.path / "c/beside", b"")
     followed = follow(git)
     followed.after(lambda: git("rm", "-q", "--cached", "c/three"))
@@ -129,7 +131,7 @@ def test_removing_the_last_file_of_a_directory_from_the_index(git: Git, follow) 
     followed.expect_git_s()
 
 
-def test_the_first_add_in_an_untracked_directory(git: Git, follow) -> None:
+def test_the_first_add_in_an_untracked_directory(git: Git, follow: Follow) -> None:
     for name in ("new/deep/one", "new/deep/two", "new/three", "new/x.o"):
         write(git.path / name, b"")
     followed = follow(git)
@@ -139,7 +141,7 @@ def test_the_first_add_in_an_untracked_directory(git: Git, follow) -> None:
     followed.expect_git_s()
 
 
-def test_a_deleted_file_that_leaves_the_index_with_its_directory(git: Git, follow) -> None:
+def test_a_deleted_file_that_leaves_the_index_with_its_directory(git: Git, follow: Follow) -> None:
     """Seen as `.D` of an entry that is no more: its directory came in the same moment and was looked at instead."""
     write(git.path / "a/new/file", b"")
     git("add", "-A")
@@ -156,7 +158,7 @@ def test_a_deleted_file_that_leaves_the_index_with_its_directory(git: Git, follo
     followed.expect_git_s()
 
 
-def test_a_directory_under_a_name_that_comes_back_to_the_index(git: Git, follow) -> None:
+def test_a_directory_under_a_name_that_comes_back_to_the_index(git: Git, follow: Follow) -> None:
     git("rm", "-q", "--cached", "top")
     (git.path / "top").unlink()
     write(git.path / "top/file", b"")
@@ -165,7 +167,7 @@ def test_a_directory_under_a_name_that_comes_back_to_the_index(git: Git, follow)
     followed.expect_git_s()
 
 
-def test_stages_for_an_untracked_file(git: Git, follow) -> None:
+def test_stages_for_an_untracked_file(git: Git, follow: Follow) -> None:
     git("config", "status.renames", "false")
     write(git.path / "new", b"")
     followed = follow(git)
@@ -175,7 +177,7 @@ def test_stages_for_an_untracked_file(git: Git, follow) -> None:
     followed.expect_git_s()
 
 
-def test_a_conflict_that_ends(git: Git, follow) -> None:
+def test_a_conflict_that_ends(git: Git, follow: Follow) -> None:
     git("config", "status.renames", "false")
     _conflict(git, "top", (1, 2, 3))
     followed = follow(git)
@@ -187,7 +189,7 @@ def test_a_conflict_that_ends(git: Git, follow) -> None:
     followed.expect_git_s()
 
 
-def test_a_deleted_file_may_count_as_renamed_to_one_in_conflict(git: Git, follow) -> None:
+def test_a_deleted_file_may_count_as_renamed_to_one_in_conflict(git: Git, follow: Follow) -> None:
     """git then does not list it at all; and it lists it again once the conflict is over."""
     write(git.path / "long", b"one\ntwo\nthree\n" * 20)
     write(git.path / "other", b"one\ntwo\nthree\n" * 20 + b"four\n")
@@ -195,8 +197,8 @@ def test_a_deleted_file_may_count_as_renamed_to_one_in_conflict(git: Git, follow
     git("commit", "-qm", "long")
     _conflict(git, "other", (1,))
     followed = follow(git)
+    followed.after((git.path / "long").unlink)
     with pytest.raises(Inexact):
-        followed.after((git.path / "long").unlink)
         followed.entries()
     followed = follow(git)
     assert b" long\0" not in followed.entries()
@@ -204,7 +206,7 @@ def test_a_deleted_file_may_count_as_renamed_to_one_in_conflict(git: Git, follow
         followed.after(lambda: git("add", "other"))
 
 
-def test_a_submodule_that_was_staged_as_deleted_is_committed(git: Git, follow) -> None:
+def test_a_submodule_that_was_staged_as_deleted_is_committed(git: Git, follow: Follow) -> None:
     _add_submodule(git)
     git("rm", "-qf", "--cached", "sub")
     followed = follow(git)
@@ -212,7 +214,7 @@ def test_a_submodule_that_was_staged_as_deleted_is_committed(git: Git, follow) -
         followed.after(lambda: git("commit", "-qm", "no submodule"))
 
 
-def test_what_gitmodules_says_of_ignoring_counts(git: Git, follow) -> None:
+def test_what_gitmodules_says_of_ignoring_counts(git: Git, follow: Follow) -> None:
     """Counter-example of `tests.zoo.comparison 3 500`."""
     _add_submodule(git)
     append(git.path / "sub/file", b"changed\n")
@@ -221,13 +223,13 @@ def test_what_gitmodules_says_of_ignoring_counts(git: Git, follow) -> None:
         followed.after(lambda: append(git.path / ".gitmodules", b"\tignore = all\n"))
 
 
-def test_gitmodules_without_submodules_is_a_file_like_others(git: Git, follow) -> None:
+def test_gitmodules_without_submodules_is_a_file_like_others(git: Git, follow: Follow) -> None:
     followed = follow(git)
     followed.after(lambda: write(git.path / ".gitmodules", b""))
     followed.expect_git_s()
 
 
-def test_ignore_rules_left_out_of_the_worktree_are_git_s(git: Git, follow) -> None:
+def test_ignore_rules_left_out_of_the_worktree_are_git_s(git: Git, follow: Follow) -> None:
     git("update-index", "--skip-worktree", ".gitignore")
     (git.path / ".gitignore").unlink()
     write(git.path / "x.o", b"")
@@ -239,17 +241,19 @@ def test_ignore_rules_left_out_of_the_worktree_are_git_s(git: Git, follow) -> No
         followed.after(lambda: git("update-index", "--skip-worktree", ".gitignore"))
 
 
-def test_a_tracked_file_in_an_ignored_directory_has_it_watched(git: Git, follow) -> None:
+def test_a_tracked_file_in_an_ignored_directory_has_it_watched(git: Git, follow: Follow) -> None:
     append(git.path / ".gitignore", b"build/\n")
     write(git.path / "build/tracked", b"")
     write(git.path / "build/not", b"")
     followed = follow(git)
     followed.after(lambda: git("add", "-f", "build/tracked"))
     followed.expect_git_s()
-    assert followed.state.tracks_ignored
+    assert followed.state.widens
+    followed.after(lambda: write(git.path / "seen", b""), lambda: git("add", "seen"))
+    assert not followed.state.widens
 
 
-def test_tallies_follow_the_index(git: Git, follow) -> None:
+def test_tallies_follow_the_index(git: Git, follow: Follow) -> None:
     followed = follow(git)
     followed.after(lambda: git("update-index", "--assume-unchanged", "top"))
     followed.after(lambda: git("update-index", "--skip-worktree", "a/one", "c/three"))
@@ -262,7 +266,7 @@ def test_tallies_follow_the_index(git: Git, follow) -> None:
 # ---- HEAD
 
 
-def test_the_staged_column_follows_commits_and_resets(git: Git, follow) -> None:
+def test_the_staged_column_follows_commits_and_resets(git: Git, follow: Follow) -> None:
     followed = follow(git)
     steps: tuple[Callable[[], object], ...] = (
         lambda: append(git.path / "top", b"2\n"),
@@ -280,12 +284,12 @@ def test_the_staged_column_follows_commits_and_resets(git: Git, follow) -> None:
         lambda: git("update-ref", "HEAD", "HEAD~1"),
         lambda: git("add", "top"),
     )
-    for step in steps:
+    for number, step in enumerate(steps):
         followed.after(step)
-        followed.expect_git_s()
+        assert (number, followed.entries()) == (number, judge(git.path))
 
 
-def test_a_stash_and_its_pop(git: Git, follow) -> None:
+def test_a_stash_and_its_pop(git: Git, follow: Follow) -> None:
     append(git.path / "top", b"2\n")
     followed = follow(git)
     followed.after(lambda: git("stash", "-q"))
@@ -294,7 +298,7 @@ def test_a_stash_and_its_pop(git: Git, follow) -> None:
     followed.expect_git_s()
 
 
-def test_a_staged_rename_is_git_s_to_find_and_kept_afterwards(git: Git, follow) -> None:
+def test_a_staged_rename_is_git_s_to_find_and_kept_afterwards(git: Git, follow: Follow) -> None:
     followed = follow(git)
     with pytest.raises(Inexact):
         followed.after(lambda: git("mv", "top", "moved"))
@@ -308,7 +312,7 @@ def test_a_staged_rename_is_git_s_to_find_and_kept_afterwards(git: Git, follow) 
 # ---- ignore rules
 
 
-def test_directories_with_their_rules_change_places(git: Git, follow) -> None:
+def test_directories_with_their_rules_change_places(git: Git, follow: Follow) -> None:
     write(git.path / "new/.gitignore", b"*.c\n")
     write(git.path / "new/x.c", b"")
     write(git.path / "other/x.c", b"")
@@ -327,7 +331,7 @@ def test_directories_with_their_rules_change_places(git: Git, follow) -> None:
     followed.expect_git_s()
 
 
-def test_another_directory_with_other_rules_under_the_same_name(git: Git, follow) -> None:
+def test_another_directory_with_other_rules_under_the_same_name(git: Git, follow: Follow) -> None:
     write(git.path / "kept/rules/.gitignore", b"*.c\n")
     write(git.path / "kept/rules/x.c", b"")
     followed = follow(git)
@@ -344,7 +348,7 @@ def test_another_directory_with_other_rules_under_the_same_name(git: Git, follow
     shutil.rmtree(git.path.parent / "gone")
 
 
-def test_the_top_is_listed_anew_when_it_was_not_watched_in_part(git: Git, follow) -> None:
+def test_the_top_is_listed_anew_when_it_was_not_watched_in_part(git: Git, follow: Follow) -> None:
     append(git.path / ".gitignore", b"build/\n")
     (git.path / "build").mkdir()
     followed = follow(git)
@@ -357,7 +361,7 @@ def test_the_top_is_listed_anew_when_it_was_not_watched_in_part(git: Git, follow
 # ---- repositories within
 
 
-def test_a_nested_repository_is_made_and_unmade_by_halves(git: Git, follow) -> None:
+def test_a_nested_repository_is_made_and_unmade_by_halves(git: Git, follow: Follow) -> None:
     (git.path / "half").mkdir()
     followed = follow(git)
     git_dir = git.path / "half/.git"
@@ -376,7 +380,7 @@ def test_a_nested_repository_is_made_and_unmade_by_halves(git: Git, follow) -> N
         followed.expect_git_s()
 
 
-def test_sparse_checkout_hides_and_shows(git: Git, follow) -> None:
+def test_sparse_checkout_hides_and_shows(git: Git, follow: Follow) -> None:
     git("sparse-checkout", "set", "--cone", "a")
     followed = follow(git)
     followed.after(lambda: append(git.path / "a/one", b"x"))

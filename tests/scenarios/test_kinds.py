@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from tests.zoo.commands import JUDGE, Git, judge
 from tests.zoo.comparison import difference
 from tests.zoo.daemon import Client
 from tests.zoo.nursery import Builder, Nursery
+from tests.zoo.repositories import build_zoo
+from tests.zoo.waiting import wait_until
 
 
 def test_a_commit_in_one_worktree_is_ahead_in_the_other(client: Client, zoo: Nursery) -> None:
@@ -49,21 +52,15 @@ def test_a_submodule_through_its_life(client: Client, zoo: Nursery) -> None:
     """Scenario 32."""
     git = zoo.base("outer")
     assert difference(client, git.path) is None
-    steps: list[Callable[[], object]] = []
     sub = Git(git.path / "sub")
 
-    def add() -> None:
-        git("clone", "-q", str(zoo.origin), str(sub.path))
-        git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(zoo.origin), "sub")
-
-    steps = [
-        add,
+    steps: list[Callable[[], object]] = [
+        lambda: git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(zoo.origin), "sub"),
         lambda: git("commit", "-qm", "with a submodule"),
         lambda: (sub.path / "README.md").write_bytes(b"edited\n"),
         lambda: (sub.path / "untracked").write_bytes(b""),
         lambda: sub("commit", "-qam", "new commit"),
-        lambda: git("submodule", "--quiet", "absorbgitdirs"),
-        lambda: (sub.path / "data/a.txt").write_bytes(b"after absorbing\n"),
+        lambda: (sub.path / "data/a.txt").write_bytes(b"edited\n"),
         lambda: sub("checkout", "-q", "--", "."),
         lambda: git("add", "sub"),
         lambda: git("commit", "-qm", "the new commit"),
@@ -73,16 +70,35 @@ def test_a_submodule_through_its_life(client: Client, zoo: Nursery) -> None:
     for step in steps:
         step()
         assert difference(client, git.path) is None
-    assert [r["path"] for r in client.reports(git.path)] == [str(git.path)]
 
-    # A nested repository is one entry here, and a repository of its own.
+
+def test_a_nested_repository_becomes_a_submodule(client: Client, zoo: Nursery) -> None:
+    """Scenario 32: it is listed for as long as it is none."""
+    git = zoo.base("outer")
     inner = zoo.small("outer/inner")
     assert difference(client, git.path) is None
     (inner.path / "file").write_bytes(b"changed\n")
     assert [difference(client, each.path) for each in (git, inner)] == [None, None]
     assert [r["path"] for r in client.reports(git.path)] == [str(git.path), str(inner.path)]
+    git("submodule", "--quiet", "add", str(inner.path), "inner")
+    assert difference(client, git.path) is None
+    assert [r["path"] for r in client.reports(git.path)] == [str(git.path)]
+    git("commit", "-qm", "a submodule")
+    git("submodule", "--quiet", "absorbgitdirs")
+    assert difference(client, git.path) is None
+    (inner.path / "dir/other").write_bytes(b"changed after absorbing\n")
+    assert difference(client, git.path) is None
+    assert [r["path"] for r in client.reports(git.path)] == [str(git.path)]
+
+
+def test_a_nested_repository_is_removed(client: Client, zoo: Nursery) -> None:
+    git = zoo.base("outer")
+    inner = zoo.small("outer/inner")
+    assert len(client.reports(git.path)) == 2
     shutil.rmtree(inner.path)
     assert difference(client, git.path) is None
+    assert [r["state"] for r in client.reports(git.path)] == ["fresh", "gone"]
+    assert [r["state"] for r in client.reports(git.path)] == ["fresh"]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +112,7 @@ def test_a_submodule_through_its_life(client: Client, zoo: Nursery) -> None:
         (histories.shallow, {"unborn": False, "detached": False, "branch": "main"}),
     ],
 )
-def test_heads_of_every_kind(
-    gitwatch: Gitwatch, zoo: Nursery, builder: Builder, facts: dict[str, object]
-) -> None:
+def test_heads_of_every_kind(gitwatch: Gitwatch, zoo: Nursery, builder: Builder, facts: dict[str, object]) -> None:
     """Scenario 33."""
     git = builder(zoo, "one")
     (report,) = gitwatch.reports(git.path)
@@ -128,7 +142,15 @@ def test_odd_names_reach_the_caller_unchanged(gitwatch: Gitwatch, zoo: Nursery) 
 
 @pytest.mark.parametrize(
     "name",
-    [b"new\nline", b"caf\xc3\xa9", b"cafe\xcc\x81", b"latin\xe9", b"%F{red}%n", b"$(touch owned)`touch owned`", b"\x1b[31mred"],
+    [
+        b"new\nline",
+        b"caf\xc3\xa9",
+        b"cafe\xcc\x81",
+        b"latin\xe9",
+        b"%F{red}%n",
+        b"$(touch owned)`touch owned`",
+        b"\x1b[31mred",
+    ],
 )
 def test_odd_names_of_repositories_and_branches(gitwatch: Gitwatch, zoo: Nursery, name: bytes) -> None:
     """Scenario 37, what a prompt or a terminal could act on."""
@@ -149,3 +171,19 @@ def test_odd_names_of_repositories_and_branches(gitwatch: Gitwatch, zoo: Nursery
     lines = (table.stdout + table.stderr).decode().splitlines()
     assert all(line.isprintable() for line in lines)
     assert not list(Path(gitwatch.directory).rglob("owned"))
+
+
+def test_no_analysis_is_the_reason_for_the_next(client: Client, tmp_path: Path) -> None:
+    """What git writes while it reads (the times of a split index) must not wake us: what was analysed comes to rest."""
+    zoo = build_zoo(tmp_path / "zoo", frozenset(layouts.LAYOUTS) | {"touched", "racy", "stale-index-lock", "no-index"})
+    client.reports(tmp_path / "zoo")
+
+    def at_rest(path: Path) -> bool:
+        return client.entries(path, wait_s=0).state in ("fresh", "unsafe", "failed")
+
+    for name, path in zoo.items():
+        wait_until(partial(at_rest, path), 20.0, f"{name} comes to rest")
+    before = client.call("doctor")["answers"]
+    assert all(map(at_rest, zoo.values()))
+    after = client.call("doctor")["answers"]
+    assert after["L3"] + after["L1"] == before["L3"] + before["L1"]

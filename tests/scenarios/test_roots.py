@@ -66,7 +66,9 @@ def test_refresh_looks_again(gitwatch: Gitwatch, root: Path) -> None:
     assert gitwatch.porcelain(root / "one") == judge(root / "one")
 
 
-def test_what_the_kernel_does_not_report_is_found_by_verify_and_refresh(gitwatch: Gitwatch, root: Path, tmp_path: Path) -> None:
+def test_what_the_kernel_does_not_report_is_found_by_verify_and_refresh(
+    gitwatch: Gitwatch, root: Path, tmp_path: Path
+) -> None:
     """DESIGN.md 1: a write through a hard link outside of the tree raises no event in it."""
     one, two = Git(root / "one"), Git(root / "two")
     for git in (one, two):
@@ -88,11 +90,14 @@ def test_what_the_kernel_does_not_report_is_found_by_verify_and_refresh(gitwatch
     assert gitwatch.porcelain(two.path) == judge(two.path)
 
 
-def test_status_verify_asks_git_and_jobs_limits_how_many_at_once(gitwatch: Gitwatch, root: Path, tmp_path: Path) -> None:
+def test_status_verify_asks_git_and_jobs_limits_how_many_at_once(
+    gitwatch: Gitwatch, root: Path, tmp_path: Path
+) -> None:
     gitwatch.reports(root)
     outside = tmp_path / "outside"
     os.link(root / "one/a", outside)
     outside.write_bytes(b"changed behind its back\n")
+    assert gitwatch.reports("--verify", root / "one")[0]["counts"]["unstaged"] == 1
     done = gitwatch("status", "--porcelain=v2", "-z", "--verify", root / "one")
     assert (done.returncode, done.stdout) == (0, judge(root / "one"))
     for jobs in ("0", "1", "7"):

@@ -73,7 +73,9 @@ def unstaged(count: int) -> Callable[[list[Any]], bool]:
     return lambda params: params[-1]["counts"] is not None and params[-1]["counts"]["unstaged"] == count
 
 
-def test_a_change_is_told_unasked(client: Client, subscribe: Callable[..., Subscriber], git: Git, tmp_path: Path) -> None:
+def test_a_change_is_told_unasked(
+    client: Client, subscribe: Callable[..., Subscriber], git: Git, tmp_path: Path
+) -> None:
     other = new_repository(tmp_path / "other", {"a": b"1\n"})
     client.reports(git.path)
     client.reports(other.path)
@@ -124,17 +126,6 @@ def test_changes_are_told_together_when_the_repository_has_settled(
     assert report["counts"]["untracked"] == 4
     at_once.hear(lambda params: params[0]["counts"]["untracked"] == 4)
     assert (len(settled.heard), len(at_once.heard)) == (1, 4)
-
-
-def test_a_subscriber_that_left_is_forgotten(client: Client, subscribe: Callable[..., Subscriber], git: Git) -> None:
-    client.reports(git.path)
-    gone = subscribe(git.path, settle_s=60.0)
-    (git.path / "a").write_bytes(b"22\n")
-    client.reports(git.path)
-    gone.connection.close()
-    stays = subscribe(git.path)
-    (git.path / "b").write_bytes(b"22\n")
-    stays.hear(unstaged(2))
 
 
 def test_progress_during_a_first_scan(held_daemon: Daemon, hanging_git: HangingGit, tmp_path: Path) -> None:

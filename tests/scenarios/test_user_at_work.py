@@ -57,7 +57,9 @@ def test_an_interactive_rebase_of_fifty_commits(
     assert len(states) > 5 and set(states) == {"fresh"}
 
 
-def test_a_stale_index_lock_is_left_alone_and_status_still_answers(client: Client, repository: Callable[..., Git]) -> None:
+def test_a_stale_index_lock_is_left_alone_and_status_still_answers(
+    client: Client, repository: Callable[..., Git]
+) -> None:
     """Scenario 17."""
     git = repository({"a": b"1\n", "b": b"1\n"})
     lock = git.path / ".git/index.lock"

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gitwatchd.watch.changes import Role
 from gitwatchd.watch.discovery import find_repositories, walk_root
 from gitwatchd.watch.discovery_watch import ConfigurationWatch, DiscoveryWatch
 from gitwatchd.watch.mounts import Mounts, read_mounts
-from gitwatchd.watch.table import WatchTable
+from gitwatchd.watch.table import Sink, WatchTable
 from tests.zoo.commands import Git, new_repository
 
 
@@ -222,6 +223,25 @@ def test_directories_made_all_at_once_are_followed_to_the_file(tmp_path: Path) -
     file.parent.mkdir(parents=True)
     table.drain()
     assert watch.take()
+    file.touch()
+    table.drain()
+    assert watch.take()
+    table.close()
+
+
+def test_directories_made_while_it_looks_for_the_nearest_one(tmp_path: Path) -> None:
+    class Racing(WatchTable):
+        def add(self, path: bytes, sink: Sink, role: Role, prefix: bytes) -> None:
+            try:
+                super().add(path, sink, role, prefix)
+            except FileNotFoundError:
+                os.makedirs(path)
+                raise
+
+    table = Racing()
+    watch = ConfigurationWatch(table, lambda _path: True)
+    file = tmp_path / "config/git/ignore"
+    watch.cover([os.fsencode(file)])
     file.touch()
     table.drain()
     assert watch.take()

@@ -116,11 +116,17 @@ def test_the_index_asks_for_no_walk(watch: RepositoryWatch) -> None:
 
 
 def test_a_lock_says_nothing_until_it_vanishes(watch: RepositoryWatch) -> None:
-    assert after(watch, Role.GIT_DIR, CREATE, b"index.lock") == NOTHING
-    assert after(watch, Role.GIT_DIR, MODIFY, b"index.lock") == NOTHING
-    assert after(watch, Role.GIT_DIR, MOVED_FROM, b"index.lock") == Changes(Aspect.INDEX)
+    assert after(watch, Role.GIT_DIR, CREATE, b"HEAD.lock") == NOTHING
+    assert after(watch, Role.GIT_DIR, MODIFY, b"HEAD.lock") == NOTHING
+    assert after(watch, Role.GIT_DIR, MOVED_FROM, b"HEAD.lock") == Changes(Aspect.HEAD)
     assert after(watch, Role.REFS, DELETE, b"stash.lock") == Changes(Aspect.STASH)
     assert after(watch, Role.GIT_DIR, DELETE, b"gc.pid.lock") == NOTHING
+
+
+def test_the_lock_of_the_index_tells_that_git_is_at_work(watch: RepositoryWatch) -> None:
+    assert after(watch, Role.GIT_DIR, CREATE, b"index.lock") == Changes(busy=True)
+    assert after(watch, Role.GIT_DIR, MOVED_FROM, b"index.lock") == Changes(Aspect.INDEX, busy=False)
+    assert after(watch, Role.COMMON_DIR, CREATE, b"index.lock") == NOTHING
 
 
 def test_a_directory_named_like_a_lock_is_a_directory(watch: RepositoryWatch) -> None:

@@ -202,7 +202,7 @@ def test_a_commit_and_a_new_branch_in_a_submodule_are_seen(parent: Git, watched:
     assert here.settle() & Aspect.SUBMODULE
     sub("commit", "-q", "--allow-empty", "-m", "x")
     assert here.settle() & Aspect.SUBMODULE
-    sub("update-ref", "refs/heads/topic/x", "HEAD~1")  # in a directory that was new
+    sub("branch", "topic/y")  # in a directory that was new
     assert here.settle() & Aspect.SUBMODULE
 
 

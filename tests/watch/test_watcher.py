@@ -61,8 +61,8 @@ class Fleet:
     def on_suspicion(self) -> None:
         self.suspicions += 1
 
-    def root_of(self, directory: bytes) -> bytes:
-        return self.root
+    def on_appeared(self, directory: bytes) -> None:
+        self.watcher.discover(directory, self.root)
 
     def on_configuration(self) -> None:
         self.configurations += 1
@@ -455,15 +455,6 @@ def test_a_repository_deleted_below_the_root(fleet: Fleet, root: Path) -> None:
     fleet.discover()
     shutil.rmtree(root / "a")
     fleet.until(lambda: os.fsencode(root / "a") in fleet.left)
-
-
-def test_what_events_make_it_discover_is_not_taken_for_a_walk_that_was_asked_for(fleet: Fleet, root: Path) -> None:
-    fleet.discover()
-    assert fleet.discovered == 1
-    new_repository(root / "a")
-    fleet.until(lambda: key(root / "a") in fleet.found)
-    fleet.flush()
-    assert fleet.discovered == 1
 
 
 # ---- configuration

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout_s: float = 30.0, what: str = "") -> T:
     """Call `condition` until it is true and return its result; AssertionError after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     pause = threading.Event()

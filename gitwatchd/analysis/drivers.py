@@ -1,0 +1,85 @@
+"""Filter drivers that come with a repository: commands that `git status` would run because the repository says so.
+
+Owns nothing. Runs: where the analysis runs, and on the serving thread when the user grants trust; reads configuration and
+index files, and starts git (`ls-files`, which runs no filter) only for an index that our reader cannot read.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git.child import run_git
+from gitwatchd.git.index_file import IndexDamaged, read_index
+from gitwatchd.git.layout import read_format, read_location
+from gitwatchd.git.repository_config import RepositoryConfig, read_config
+from gitwatchd.model.repository import Location
+
+_MAX_SUBMODULES = 10_000
+"""Submodules can be made to contain each other through symlinks and `.git` files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """`where` is the worktree that defines it: the repository's own or a submodule's."""
+
+    name: bytes
+    where: bytes
+    settings: tuple[tuple[bytes, bytes | None], ...]
+    """Keys and values of its section, in order."""
+
+
+def find_drivers(location: Location, config: RepositoryConfig, deadline: float) -> list[Driver]:
+    """Those of the repository and of its submodules, as far down as git status would go. `deadline`: monotonic seconds.
+
+    Raises EnvironmentFailure where that cannot be found out: then nothing may be run.
+    """
+    if location.bare:
+        return []
+    found: list[Driver] = []
+    seen = {location.git_dir}
+    pending = [(location, config)]
+    while pending:
+        where, its_config = pending.pop()
+        found += _drivers_of(where, its_config)
+        for name in _gitlinks(where, deadline):
+            # By its place in the worktree, not by .git/modules: its `.git` file may lead anywhere.
+            submodule = read_location(os.path.join(where.path, name))
+            if submodule is None or submodule.git_dir in seen:
+                continue
+            if len(seen) >= _MAX_SUBMODULES:
+                raise EnvironmentFailure("it has too many submodules to be sure that none brings a filter")
+            seen.add(submodule.git_dir)
+            pending.append((submodule, read_config(submodule)))
+    return found
+
+
+def drivers_digest(drivers: list[Driver]) -> bytes:
+    """What the user's trust is bound to: it changes when any of these drivers does."""
+    lines = sorted(repr((driver.where, driver.name, driver.settings)) for driver in drivers)
+    return sha256("\n".join(lines).encode()).digest()
+
+
+def _drivers_of(location: Location, config: RepositoryConfig) -> Iterator[Driver]:
+    for name in config.filter_drivers_of_repository():
+        prefix = b"filter." + name + b"."
+        settings = [(entry.key, entry.value) for entry in config.entries if entry.key.startswith(prefix)]
+        yield Driver(name, location.path, tuple(settings))
+
+
+def _gitlinks(location: Location, deadline: float) -> list[bytes]:
+    try:
+        index = read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
+        if index.inexact is None:
+            return index.gitlinks()
+    except IndexDamaged:
+        pass  # by our reading; git may be of another mind
+    answer = run_git(("ls-files", "--stage", "-z"), cwd=location.path, timeout_s=max(0.0, deadline - time.monotonic()))
+    if answer.returncode:
+        return []  # an index that git cannot read: its status runs nothing either
+    entries = (entry.partition(b"\t") for entry in answer.stdout.split(b"\0"))
+    return [name for fields, _, name in entries if fields.startswith(b"160000 ")]

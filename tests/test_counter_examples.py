@@ -1,0 +1,111 @@
+"""Differences that the soak found between the daemon and git, reduced to a few operations. Through a real daemon.
+
+Those that one state alone shows are in tests/incremental/test_state.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.zoo.commands import Git, judge
+from tests.zoo.comparison import difference
+from tests.zoo.daemon import Client, Daemon
+from tests.zoo.nursery import append, write
+
+Make = Callable[..., Git]
+FILES = {"a/one": b"1\n", "top": b"top\n", ".gitignore": b"*.o\nbuild/\n"}
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[Client]:
+    with daemon.connect() as connected:
+        yield connected
+
+
+@pytest.fixture
+def git(repository: Make) -> Git:
+    return repository(FILES)
+
+
+def expect_git_s(client: Client, git: Git) -> None:
+    wrong = difference(client, git.path)
+    assert wrong is None, wrong
+
+
+def test_a_tracked_file_in_an_ignored_directory_is_watched_from_then_on(client: Client, git: Git) -> None:
+    """The first `git add` there is taken in without a walk, and its directory was never watched."""
+    write(git.path / "build/deep/tracked", b"1\n")
+    expect_git_s(client, git)
+    git("add", "-f", "build/deep/tracked")
+    expect_git_s(client, git)
+    append(git.path / "build/deep/tracked", b"2\n")
+    expect_git_s(client, git)
+    (git.path / "build/deep/tracked").unlink()
+    expect_git_s(client, git)
+
+
+def test_a_nested_repository_that_became_a_submodule_is_watched(client: Client, git: Git) -> None:
+    inner = Git(git.path / "inner")
+    inner.path.mkdir()
+    inner("init", "-q")
+    inner("commit", "-q", "--allow-empty", "-m", "inner")
+    expect_git_s(client, git)
+    git("add", "inner")
+    expect_git_s(client, git)
+    write(inner.path / "deep/untracked", b"")
+    expect_git_s(client, git)
+
+
+def test_private_excludes_and_a_gitignore_in_one_moment(client: Client, git: Git) -> None:
+    """The change of a `.gitignore` hid that of info/exclude: both are "the ignore rules changed"."""
+    for name in ("x.private", "y.public"):
+        write(git.path / name, b"")
+    expect_git_s(client, git)
+    append(git.path / "top", b"2\n")
+    expect_git_s(client, git)
+    write(git.path / ".git/info/exclude", b"*.private\n")
+    append(git.path / ".gitignore", b"*.public\n")
+    expect_git_s(client, git)
+
+
+@pytest.mark.xfail(reason="analysis/private_index.py: a kept copy must name what conversion it was refreshed under")
+def test_the_clean_copy_of_an_index_does_not_outlive_the_attributes(client: Client, git: Git) -> None:
+    """With the attributes CRLF is clean, and git writes so into our copy of the index. Without them it is not."""
+    write(git.path / ".gitattributes", b"*.txt eol=crlf\n")
+    write(git.path / "win.txt", b"one\r\n")
+    git("add", "win.txt")
+    git("commit", "-qm", "attributes that are not tracked")
+    os.utime(git.path / "win.txt", ns=(10**18, 10**18))
+    _let_the_index_settle(git)
+    client.entries(git.path, verify=True)
+    (git.path / ".gitattributes").unlink()
+    assert client.entries(git.path, verify=True).stdout == judge(git.path)
+
+
+@pytest.mark.xfail(reason="analysis/job.py: an index with UNTR must not be refreshed in a copy")
+def test_git_s_untracked_cache_is_taken_as_the_user_s_index_has_it(client: Client, git: Git) -> None:
+    """In our copy git brought that cache up to date, and then believed it where it would not believe the user's."""
+    git("update-index", "--force-untracked-cache")
+    git("status")
+    _let_the_index_settle(git)
+    for number in range(20):
+        directory = git.path / f"new{number}/deep/er"
+        write(directory / "file.c", b"")
+        write(directory / "file.o", b"")
+        assert client.entries(git.path, verify=True).stdout == judge(git.path)
+        (directory / "file.c").unlink()
+        assert client.entries(git.path, verify=True).stdout == judge(git.path)
+
+
+def _let_the_index_settle(git: Git) -> None:
+    """Until a copy of it may be kept: it must be older than the tick of the file clock."""
+    index = git.path / ".git/index"
+    probe: Path = git.path.parent / "clock"
+    while True:
+        probe.write_bytes(b"")
+        if probe.stat().st_ctime_ns - index.stat().st_ctime_ns > 50_000_000:
+            return

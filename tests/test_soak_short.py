@@ -1,0 +1,18 @@
+"""The short form of the soak (tests/soak.py): fixed seeds, every answer git's own."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.soak import run_round
+
+
+@pytest.mark.parametrize("seed", [102, 201, 203, 216])
+def test_every_answer_of_a_round_is_git_s(seed: int) -> None:
+    """Seeds that once found a difference."""
+    tally: Counter[str] = Counter()
+    wrong = run_round(seed, 60, tally)
+    assert wrong is None, wrong
+    assert tally["answers L1"] > 20
