@@ -86,21 +86,6 @@ def test_the_clean_copy_of_an_index_does_not_outlive_the_attributes(client: Clie
     assert client.entries(git.path, verify=True).stdout == judge(git.path)
 
 
-@pytest.mark.xfail(reason="analysis/job.py: an index with UNTR must not be refreshed in a copy")
-def test_git_s_untracked_cache_is_taken_as_the_user_s_index_has_it(client: Client, git: Git) -> None:
-    """In our copy git brought that cache up to date, and then believed it where it would not believe the user's."""
-    git("update-index", "--force-untracked-cache")
-    git("status")
-    _let_the_index_settle(git)
-    for number in range(20):
-        directory = git.path / f"new{number}/deep/er"
-        write(directory / "file.c", b"")
-        write(directory / "file.o", b"")
-        assert client.entries(git.path, verify=True).stdout == judge(git.path)
-        (directory / "file.c").unlink()
-        assert client.entries(git.path, verify=True).stdout == judge(git.path)
-
-
 def _let_the_index_settle(git: Git) -> None:
     """Until a copy of it may be kept: it must be older than the tick of the file clock."""
     index = git.path / ".git/index"

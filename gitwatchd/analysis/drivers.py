@@ -1,7 +1,7 @@
 """Filter drivers that come with a repository: commands that `git status` would run because the repository says so.
 
-Owns nothing. Runs: where the analysis runs, and on the serving thread when the user grants trust; reads configuration and
-index files, and starts git (`ls-files`, which runs no filter) only for an index that our reader cannot read.
+Owns nothing. Runs: where the analysis runs, and on the serving thread when the user grants trust; reads configuration
+and index files, and starts git (`ls-files`, which runs no filter) only for an index that our reader cannot read.
 """
 
 from __future__ import annotations

@@ -67,9 +67,7 @@ def complete_facts(
     )
 
 
-def read_ref_facts(
-    location: Location, config: RepositoryConfig, known: Headers | None, objects: Objects
-) -> Facts:
+def read_ref_facts(location: Location, config: RepositoryConfig, known: Headers | None, objects: Objects) -> Facts:
     """The facts that follow from refs, objects and the git dir alone.
 
     `known`: what git's status said of HEAD, to be believed; None: it is read here, ahead and behind included.

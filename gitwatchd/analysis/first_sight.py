@@ -1,7 +1,7 @@
 """A repository's whole status and facts without starting git, where that is exact (level L1).
 
-Owns nothing. Runs: a walking thread, on what the walk that places the watches has listed anyway; or a worker, which lists
-for itself. It blocks. The judge is git all the same: what cannot be told exactly here is None, and git is asked.
+Owns nothing. Runs: a walking thread, on what the walk that places the watches has listed anyway; or a worker, which
+lists for itself. It blocks. The judge is git all the same: what cannot be told exactly here is None, and git is asked.
 """
 
 from __future__ import annotations

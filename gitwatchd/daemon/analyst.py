@@ -1,8 +1,8 @@
 """Who carries out a whole analysis (L3): a thread of the daemon for one or two, the process pool for a backlog.
 
 Owns: the two threads, the pool. Runs: serving thread; `analyse` itself on the threads and in the workers.
-A cold pool costs 200 ms, which is a hundred times a single `git status`: so one at a time goes the direct way. What lies
-on a mount that may hang goes to a worker, which can be killed.
+A cold pool costs 200 ms, which is a hundred times a single `git status`: so one at a time goes the direct way. What
+lies on a mount that may hang goes to a worker, which can be killed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Analyst:
             outcome: Outcome
             try:
                 outcome = analyse(job)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a seam of errors.py: a bug ends this job only
                 _log.exception("analysing %r", job.location.path)
                 outcome = Failed("a bug ended its analysis: see the log", "gitwatch daemon logs")
             self._loop.call_from_thread(partial(self._done, number, job, outcome))
@@ -95,7 +95,8 @@ class Analyst:
     def _give_up(self, number: int, job: Job) -> None:
         if self._direct.pop(number, None) is None:
             return
-        # The thread hangs in the kernel or in a library and cannot be ended: leave it behind, try once more where it can.
+        # The thread hangs in the kernel or in a library and cannot be ended: leave it behind, try once more where it
+        # can.
         self._threads -= 1
         _log.warning("a thread hangs analysing %r", job.location.path)
         self._in_pool += 1

@@ -3,8 +3,8 @@
 Owns: whose turn it is, and the counts. Runs: serving thread; git itself in a worker or thread, like any analysis.
 Invariant: at most `SHARE` of a core on average: after an audit that took a second nothing is audited for half an hour.
 Never: on battery, or while anything else is analysed.
-A difference is a bug of the highest class, so it is logged with all that tells it apart, and healed by git's answer. What
-the kernel does not report by nature (a write through a link outside of the tree) is counted apart.
+A difference is a bug of the highest class, so it is logged with all that tells it apart, and healed by git's answer.
+What the kernel does not report by nature (a write through a link outside of the tree) is counted apart.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Keeps each repository's status up to date from its changes (L1), and knows when it cannot.
 
-Owns: the incremental states, and the changes noted since each repository's last work began. Runs: serving thread; only the
-reading of a large index happens on a thread of its own.
+Owns: the incremental states, and the changes noted since each repository's last work began. Runs: serving thread;
+only the reading of a large index happens on a thread of its own.
 Invariant: a state is primed from git's own answer, and only if neither index nor configuration changed since that work
 began; changes to the worktree since then wait in `pending` and are looked at first.
 """
@@ -213,8 +213,9 @@ class Increments:
     # ---- priming
 
     def adopt(self, path: RepoPath, sighting: object) -> Analysed:
-        """Follow a repository from a walk's own findings on; they are the outcome."""
-        assert isinstance(sighting, Sighting)
+        """Follow a repository from a walk's own findings on (what `look` returned); they are the outcome."""
+        if not isinstance(sighting, Sighting):
+            raise TypeError(f"{type(sighting).__name__} is no sighting")
         pending = self._pending.get(path)
         if pending is None or not pending.aspects & ~_FOLLOWED:
             self._followed[path] = _Followed(
@@ -269,7 +270,7 @@ class Increments:
             tree = None if oid is None else objects.tree_of(oid)
             state = RepositoryState(location, terms, index, tree, read_rules(location, config), objects, status)
             if state.entries() != outcome.entries:
-                raise Inexact("git's answer cannot be kept here")
+                raise Inexact("git's answer cannot be kept here")  # noqa: TRY301 - one way out for all reasons
         except (Inexact, EnvironmentFailure, OSError, ValueError) as reason:
             self.reasons[str(reason).splitlines()[0][:60]] += 1
             _log.debug("%r is not followed: %s", path, reason)

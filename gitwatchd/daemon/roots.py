@@ -1,6 +1,7 @@
 """The directories below which repositories are looked for, and which of them are being walked.
 
-Owns: the roots in use (a copy of what the user decided, which `Intent` keeps), the walks under way, what could not be read.
+Owns: the roots in use (a copy of what the user decided, which `Intent` keeps), the walks under way, what could not be
+read.
 Runs: serving thread.
 """
 

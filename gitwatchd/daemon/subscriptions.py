@@ -1,6 +1,7 @@
 """Who wants to be told of changes.
 
-Owns: the subscriptions of all sessions. Runs: serving thread. A subscriber that does not read is dropped by its session.
+Owns: the subscriptions of all sessions. Runs: serving thread. A subscriber that does not read is dropped by its
+session.
 """
 
 from __future__ import annotations

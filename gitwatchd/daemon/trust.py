@@ -1,7 +1,7 @@
 """Which repositories may run the filter drivers of their own configuration.
 
-Owns nothing: the decisions are the user's and lie with `Intent`. Runs: serving thread. Whether a decision still holds is for
-the analysis to say, right before it would run them.
+Owns nothing: the decisions are the user's and lie with `Intent`. Runs: serving thread. Whether a decision still holds
+is for the analysis to say, right before it would run them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Trust:
         return self._intent.trusted(location.path)
 
     def grant(self, location: Location) -> None:
-        """Allow the drivers that are defined now, submodules' included, until any changes. Raises EnvironmentFailure."""
+        """Allow the drivers that are defined now, submodules' included, until any changes. Raises
+        EnvironmentFailure."""
         # Imported here: hardly any daemon ever needs it, and its start is counted in milliseconds.
         from gitwatchd.analysis.drivers import drivers_digest, find_drivers
         from gitwatchd.git.repository_config import read_config

@@ -1,6 +1,7 @@
 """Reports ready to be sent: the packed bytes and the table row of each repository, made once per outcome.
 
-Owns: the packed bodies and rows. Runs: serving thread. The hot query copies bytes: it packs six small fields, not fifty.
+Owns: the packed bodies and rows. Runs: serving thread. The hot query copies bytes: it packs six small fields, not
+fifty.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A whole status without starting git: every entry compared, every listing looked through (level L1 at first sight).
 
-Runs: a walking thread, on what the walk that places the watches has listed anyway. Exact or Inexact, as all of this level.
+Runs: a walking thread, on what the walk that places the watches has listed anyway. Exact or Inexact, as all of this
+level.
 It pays for repositories of up to some thousand files, where starting git costs more than looking; bench/ measures that.
 """
 
@@ -118,7 +119,8 @@ def _compare_all(top: bytes, index: Index, terms: Terms) -> tuple[dict[bytes, Ve
 
 
 def _through_link(prefix: bytes, directory: bytes, links: dict[bytes, bool]) -> bool:
-    """Whether a symbolic link stands where `directory` or one above it is tracked: git takes what is beyond for missing."""
+    """Whether a symbolic link stands where `directory` or one above it is tracked: git takes what is beyond for
+    missing."""
     known = links.get(directory)
     if known is None:
         known = os.path.islink(prefix + directory) or _through_link(prefix, directory.rpartition(b"/")[0], links)

@@ -380,6 +380,8 @@ class RepositoryState:
         flags = self.index.flags(row)
         if self.index.stat_fields(row)[6] == GITLINK or path in self._kept:
             raise Inexact("something changed in a submodule")
+        if flags & STAGE_MASK:
+            self._refuse_conflict()
         if flags & (STAGE_MASK | ASSUME_VALID | SKIP_WORKTREE):
             self._unclean.pop(path, None)
         else:

@@ -41,12 +41,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Analysed:
-    """The status is known. `entries` are the judge's bytes, whole; None in a bare repository (git refuses, see `message`)."""
+    """The status is known. `entries` are the judge's bytes, whole; None in a bare repository (git refuses, see
+    `message`)."""
 
     facts: Facts
     entries: bytes | None
     message: bytes = b""
-    """What git wrote to stderr where it refuses by nature (bare: `fatal: this operation must be run in a work tree`)."""
+    """What git wrote to stderr where it refuses by nature (bare: `fatal: this operation must be run in a work
+    tree`)."""
     by_git: bool = field(default=True, compare=False)
     """git itself said so (L3); otherwise our own reading of its files did (L1)."""
 

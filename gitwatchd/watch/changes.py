@@ -107,8 +107,8 @@ _INFO_NAMES = {
 }
 _MODULE_NOTHING = frozenset(name for name, aspect in _GIT_DIR_NAMES.items() if aspect is Aspect.NOTHING)
 _SHARED_INDEX = b"sharedindex."
-"""Half of a split index. It never changes, only its time does, whenever git reads it: our own analysis would be the reason
-for the next one."""
+"""Half of a split index. It never changes, only its time does, whenever git reads it: our own analysis would be the
+reason for the next one."""
 _NESTED_NAMES = frozenset({b".git", b"HEAD", b"objects", b"refs", b"commondir", b"gitdir", b"reftable"})
 
 

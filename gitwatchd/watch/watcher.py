@@ -303,9 +303,7 @@ class Watcher:
 
         self._loop.call_from_thread(tell)
 
-    def _walk(
-        self, location: Location, number: int, directories: frozenset[bytes] | None, look: bool
-    ) -> WalkResult:
+    def _walk(self, location: Location, number: int, directories: frozenset[bytes] | None, look: bool) -> WalkResult:
         for part in (location.path, location.git_dir, location.common_dir):
             if not self._mounts.is_local(part):
                 # Not even looked at: a dead server would hold the walks of all others.

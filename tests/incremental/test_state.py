@@ -206,6 +206,18 @@ def test_a_deleted_file_may_count_as_renamed_to_one_in_conflict(git: Git, follow
         followed.after(lambda: git("add", "other"))
 
 
+def test_a_file_in_conflict_that_goes_beyond_a_link_may_give_back_what_it_hid(git: Git, follow: Follow) -> None:
+    _conflict(git, "a/one", (1, 2, 3))
+    followed = follow(git)
+
+    def replace() -> None:
+        (git.path / "a").rename(git.path / "a-aside")
+        (git.path / "a").symlink_to("a-aside")
+
+    with pytest.raises(Inexact):
+        followed.after(replace)
+
+
 def test_a_submodule_that_was_staged_as_deleted_is_committed(git: Git, follow: Follow) -> None:
     _add_submodule(git)
     git("rm", "-qf", "--cached", "sub")
