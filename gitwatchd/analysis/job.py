@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import time
 from contextlib import suppress
 
@@ -115,8 +116,9 @@ def _ask_git(
 
     def ask(index_file: bytes | None) -> GitAnswer:
         answer = run(index_file)
-        # A git that somebody killed has said nothing about the repository.
-        return run(index_file) if answer.returncode < 0 else answer
+        # Killed for want of memory, or by somebody: that says nothing about the repository. (When we end, it gets
+        # SIGTERM first, and must not be started again.)
+        return run(index_file) if answer.returncode == -signal.SIGKILL else answer
 
     def run(index_file: bytes | None) -> GitAnswer:
         return run_git(
@@ -130,7 +132,7 @@ def _ask_git(
 
     if snapshot is None or index is None or not _may_be_refreshed(job.location, index):
         return ask(None), index, False
-    with private_copy(snapshot, job.index_cache) as copy:
+    with private_copy(snapshot, job.index_cache, reuse=job.reuse_index) as copy:
         if copy is None:
             return ask(None), index, False
         answer = ask(copy.path)
@@ -152,6 +154,8 @@ def _may_be_refreshed(location: Location, index: Index) -> bool:
     """
     if location.bare or index.inexact is not None or index.gitlinks():
         return False
+    if index.raw.find(b"UNTR", index.offsets[-1]) >= 0:
+        return False  # its cache of untracked files would grow otherwise than the user's, and decides what git shows
     return not os.path.lexists(location.path + b"/.gitmodules")
 
 

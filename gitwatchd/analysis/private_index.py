@@ -110,13 +110,13 @@ class PrivateCopy:
 
 
 @contextmanager
-def private_copy(snapshot: IndexSnapshot, index_cache: bytes) -> Iterator[PrivateCopy | None]:
-    """The copy that belongs to `snapshot`: the kept one or a new one; None when there cannot be one now.
+def private_copy(snapshot: IndexSnapshot, index_cache: bytes, *, reuse: bool = True) -> Iterator[PrivateCopy | None]:
+    """The copy that belongs to `snapshot`: the kept one (with `reuse`) or a new one; None when there cannot be one now.
 
     The caller must know that git, allowed to write this index, writes nothing else (job.py).
     """
     try:
-        copy = _find_or_make(snapshot, index_cache)
+        copy = _find_or_make(snapshot, index_cache, reuse=reuse)
     except OSError:  # disk full, unwritable cache: slower, not wrong
         copy = None
     try:
@@ -126,11 +126,12 @@ def private_copy(snapshot: IndexSnapshot, index_cache: bytes) -> Iterator[Privat
             copy.settle()
 
 
-def _find_or_make(snapshot: IndexSnapshot, index_cache: bytes) -> PrivateCopy | None:
+def _find_or_make(snapshot: IndexSnapshot, index_cache: bytes, *, reuse: bool) -> PrivateCopy | None:
     directory = _directory_of(snapshot.path, index_cache)
     path = directory + b"/" + b"-".join(b"%x" % n for n in snapshot.identity)
-    with suppress(FileNotFoundError):
-        return PrivateCopy(path, made_now=False)
+    if reuse:
+        with suppress(FileNotFoundError):
+            return PrivateCopy(path, made_now=False)
     shutil.rmtree(directory, ignore_errors=True)  # copies of earlier states
     if not snapshot.settled():
         return None

@@ -55,7 +55,7 @@ def job_to_wire(job: Job) -> list[Any]:
     where = job.location
     return [
         where.path, where.git_dir, where.common_dir, where.bare,
-        job.index_cache, job.timeout_s, job.trusted, job.by_git,
+        job.index_cache, job.timeout_s, job.trusted, job.reuse_index, job.by_git,
     ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,6 +60,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_KEEPS_CONVERSIONS = (
+    Aspect.WORKTREE | Aspect.INDEX | Aspect.HEAD | Aspect.REFS | Aspect.STASH | Aspect.ACTION | Aspect.FACT
+    | Aspect.NESTED | Aspect.IGNORE
+)  # fmt: skip
 SLICE_S = 0.002
 """An incremental analysis lets other requests in this often."""
 WALKS_FOR_WORKERS = 20
@@ -117,6 +122,11 @@ class Fleet:
         """What the engine wanted before `start`."""
         self._placing: dict[RepoPath, frozenset[bytes] | None] = {}
         """Directories whose watches are being placed, by repository."""
+        self._conversions: Counter[RepoPath] = Counter()
+        self._configurations = 0
+        """How often attributes or configuration may have changed: of one repository, of all."""
+        self._copied_under: dict[RepoPath, tuple[int, int]] = {}
+        """The stamp of these under which each private copy of an index was made."""
         self.roots = Roots(intent, self._discover)
         self._trust = Trust(intent)
         self._seen_in_vain: set[RepoPath] = set()
@@ -337,7 +347,7 @@ class Fleet:
         return [r for r in self.engine.repositories.values() if r.current and isinstance(r.outcome, AnalysedOutcome)]
 
     def ask_git_about(self, repository: Repository, done: Callable[[Outcome], None]) -> None:
-        job = self._job(repository.location, by_git=True)
+        job = self._job(repository.location, by_git=True, afresh=True)
         self._audited[id(job)] = done
         self.analyst.submit(job, local=self.watcher.is_local(repository.path))
 
@@ -353,6 +363,8 @@ class Fleet:
     # ---- the watcher's listener
 
     def on_changed(self, path: RepoPath, changes: Changes) -> None:
+        if changes.aspects & ~_KEEPS_CONVERSIONS:
+            self._conversions[path] += 1
         if changes.busy is not None:
             self._feed(Busy(path, changes.busy))
         rewalk = bool(changes.aspects & (Aspect.IDENTITY | Aspect.LOST))
@@ -379,7 +391,7 @@ class Fleet:
             self._lose(result.path)
             self.on_found(result.location)
             return
-        from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED
+        from gitwatchd.watch.repository_watch import TRACKED
 
         placed = self._placing.pop(result.path, None)
         if result.watch is not Watch.WATCHED:
@@ -390,7 +402,7 @@ class Fleet:
         if result.new_attributes or (placed is not None and TRACKED in placed):
             self.increments.drop(result.path)
         elif placed is not None:
-            self.increments.look_again(result.path, placed - {GIT_DIRECTORIES})
+            self.increments.look_again(result.path, placed)
         for nested in result.nested:
             self.on_found(nested)
         for submodule in result.submodules:
@@ -433,6 +445,7 @@ class Fleet:
         self.roots.look(directory)
 
     def on_configuration(self) -> None:
+        self._configurations += 1
         self.increments.drop_all()
         for path in list(self.engine.repositories):
             self._feed(Changed(path, whole=True))
@@ -485,6 +498,7 @@ class Fleet:
                 self.watcher.release(effect.path)
                 self._identities.pop(effect.path, None)
                 self._jobs.pop(effect.path, None)
+                self._copied_under.pop(effect.path, None)
                 self._on_forgotten(effect.path)
                 self._cache.forget([effect.path])
                 self._sorted = None
@@ -513,7 +527,7 @@ class Fleet:
         self._began[path] = time.time()
         changes = self.increments.begin(path)
         if whole or by_git or not self.increments.follows(path):
-            self._submit(repository, by_git=by_git or path in self._seen_in_vain)
+            self._submit(repository, by_git=by_git or path in self._seen_in_vain, afresh=by_git)
         else:
             self._advance(repository, self.increments.advance(path, changes))
 
@@ -539,15 +553,23 @@ class Fleet:
             _log.exception("following %r", path)
             self._submit(repository, by_git=True)
 
-    def _submit(self, repository: Repository, *, by_git: bool) -> None:
+    def _submit(self, repository: Repository, *, by_git: bool, afresh: bool = False) -> None:
         location = repository.location
         # What was noted for an advance that came to nothing is covered by git's answer, which begins now.
-        job = self._jobs[location.path] = self._job(location, by_git=by_git)
+        job = self._jobs[location.path] = self._job(location, by_git=by_git, afresh=afresh)
         self._seen_in_vain.discard(location.path)
         self.analyst.submit(job, local=self.watcher.is_local(location.path))
 
-    def _job(self, location: Location, *, by_git: bool) -> Job:
-        return Job(location, self._index_cache, JOB_TIMEOUT_S, self._trust.allowed(location), by_git)
+    def _job(self, location: Location, *, by_git: bool, afresh: bool) -> Job:
+        """`afresh`: as if nothing had ever been asked, for a verification."""
+        stamp = self._conversion_stamp(location.path)
+        reuse = not afresh and self._copied_under.get(location.path) == stamp
+        self._copied_under[location.path] = stamp
+        return Job(location, self._index_cache, JOB_TIMEOUT_S, self._trust.allowed(location), reuse, by_git)
+
+    def _conversion_stamp(self, path: RepoPath) -> tuple[int, int]:
+        """Changes whenever the way that git converts that repository's files may have changed."""
+        return self._configurations, self._conversions[path]
 
     def trust(self, path: RepoPath) -> None:
         """Allow the filter drivers that the repository's own configuration defines now, until they change.

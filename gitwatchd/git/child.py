@@ -72,8 +72,9 @@ def run_git(
         options += PRIVATE_INDEX_OPTIONS
     if ceiling is not None and b":" not in ceiling:  # a colon cannot be quoted there
         environment[b"GIT_CEILING_DIRECTORIES"] = ceiling
-    child = _start([git_path(), *options, *arguments], cwd, environment, takes_stdin=bool(stdin))
-    with _running_lock:
+    command = [git_path(), *options, *arguments]
+    with _running_lock:  # or `end_running_children` could come between the two, and leave it to itself
+        child = _start(command, cwd, environment, takes_stdin=bool(stdin))
         _running.add(child)
     try:
         stdout, stderr = child.communicate(stdin, timeout=timeout_s) if stdin else _collect(child, timeout_s)

@@ -35,6 +35,9 @@ class Job:
     timeout_s: float
     trusted: bytes | None
     """Digest of the filter drivers of its own configuration that the user allowed; None: none."""
+    reuse_index: bool = True
+    """A private copy that git refreshed earlier may be used: neither attributes nor configuration changed since. What
+    they convert decides whether a file is clean, and the refreshed copy has forgotten that it was asked."""
     by_git: bool = True
     """git itself has to answer: for a verification, or because our own reading lost confidence."""
 

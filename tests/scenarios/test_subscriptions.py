@@ -103,13 +103,23 @@ def test_a_repository_that_nobody_asked_about_yet(subscribe: Callable[..., Subsc
 def test_method_and_arguments_of_the_subscriber_s_own(
     client: Client, subscribe: Callable[..., Subscriber], git: Git
 ) -> None:
-    """Neovim accepts only its own functions as notification methods."""
     client.reports(git.path)
-    subscriber = subscribe(git.path, method="nvim_exec_lua", args=["return on_change(...)", [1, {"b": 2}]])
+    subscriber = subscribe(git.path, method="told", args=["first", [1, {"b": 2}]])
     (git.path / "a").write_bytes(b"22\n")
     params = subscriber.hear(unstaged(1))
-    assert params[:-1] == ["return on_change(...)", [1, {"b": 2}]]
-    assert {method for method, _ in subscriber.heard} == {"nvim_exec_lua"}
+    assert params[:-1] == ["first", [1, {"b": 2}]]
+    assert {method for method, _ in subscriber.heard} == {"told"}
+
+
+def test_neovim_is_told_through_the_one_function_that_it_accepts(
+    client: Client, subscribe: Callable[..., Subscriber], git: Git
+) -> None:
+    """Its `nvim_exec_lua` takes the code and one list of arguments."""
+    client.reports(git.path)
+    subscriber = subscribe(git.path, method="nvim_exec_lua", args=["return on_change(...)"])
+    (git.path / "a").write_bytes(b"22\n")
+    code, (report,) = subscriber.hear(lambda params: params[1][0]["counts"]["unstaged"] == 1)
+    assert (code, report["path"]) == ("return on_change(...)", str(git.path))
 
 
 def test_changes_are_told_together_when_the_repository_has_settled(
