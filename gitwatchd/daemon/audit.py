@@ -58,20 +58,29 @@ class Audit:
         self._running = False
 
     def start(self) -> None:
-        self._loop.call_later(LOOK_EVERY_S, self._look)
+        self._loop.call_later(LOOK_EVERY_S, self._look_again)
 
     def count(self, checked: int, wrong: int) -> None:
         """Comparisons that somebody asked for count too."""
         self.done += checked
         self.wrong += wrong
 
-    def _look(self) -> None:
-        self._loop.call_later(LOOK_EVERY_S, self._look)
+    def _look_again(self) -> None:
+        self._loop.call_later(LOOK_EVERY_S, self._look_again)
+        self.look()
+
+    def look(self) -> None:
+        """Audit the next one, if this is the time for it."""
         if self._running or time.monotonic() < self._not_before or self._on_battery():
             return
+        repository = self.next_turn()
+        if repository is not None:
+            self.audit(repository)
+
+    def next_turn(self) -> Repository | None:
+        """The one that was audited least often."""
         candidates = self._audited.idle_repositories()
-        if candidates:
-            self.audit(min(candidates, key=lambda r: self._turns.get(r.path, 0)))
+        return min(candidates, key=lambda r: self._turns.get(r.path, 0), default=None)
 
     def audit(self, repository: Repository) -> None:
         """Compare one repository's answer with git's."""
