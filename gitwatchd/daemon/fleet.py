@@ -524,6 +524,11 @@ class Fleet:
 
     def _analyse(self, repository: Repository, *, whole: bool, by_git: bool) -> None:
         path = repository.path
+        if not (whole or by_git) and self.increments.is_priming(path):
+            self.increments.after_priming(path, lambda: self._analyse(repository, whole=whole, by_git=by_git))
+            return
+        if self.engine.repositories.get(path) is not repository:
+            return  # forgotten while a state was made
         self._began[path] = time.time()
         changes = self.increments.begin(path)
         if whole or by_git or not self.increments.follows(path):

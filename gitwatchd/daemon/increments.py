@@ -81,6 +81,7 @@ class Increments:
         self._pending: dict[RepoPath, Changes] = {}
         self._priming: dict[RepoPath, Analysed] = {}
         """Git's answers from which a state is being made; work that begins meanwhile takes what that would need."""
+        self._after_priming: dict[RepoPath, list[Callable[[], None]]] = {}
         self._unseen_index: set[RepoPath] = set()
         """Followed ones whose index changed, and no state has told yet whether it names directories not watched."""
         self.reasons: Counter[str] = Counter()
@@ -102,7 +103,8 @@ class Increments:
                 self._drop(path, f"{unfollowed.name}")
             return False
         if path not in self._followed:
-            return False
+            # While a state is being made the change can wait for it, or each edit would start the making anew.
+            return path in self._priming and not changes.aspects & _UNPRIMABLE
         if changes.aspects & Aspect.INDEX:
             self._unseen_index.add(path)
         return True
@@ -113,6 +115,13 @@ class Increments:
         pending.paths |= directories - {GIT_DIRECTORIES}
         if GIT_DIRECTORIES in directories or not directories:
             pending.aspects |= _REF_ASPECTS
+
+    def is_priming(self, path: RepoPath) -> bool:
+        return path in self._priming
+
+    def after_priming(self, path: RepoPath, callback: Callable[[], None]) -> None:
+        """Call it when the state that is being made is there, or has come to nothing."""
+        self._after_priming.setdefault(path, []).append(callback)
 
     def follows(self, path: RepoPath) -> bool:
         return path in self._followed
@@ -239,8 +248,11 @@ class Increments:
             return
 
         def read() -> None:
-            index = self._read_index(location)
-            self._loop.call_from_thread(lambda: self._prime_with(location, outcome, is_current, index))
+            index = None
+            try:
+                index = self._read_index(location)
+            finally:  # somebody may wait for it, whatever happened
+                self._loop.call_from_thread(lambda: self._end_priming(location, outcome, is_current, index))
 
         threading.Thread(target=read, name="read-index", daemon=True).start()
 
@@ -249,6 +261,15 @@ class Increments:
             return read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
         except (EnvironmentFailure, OSError):
             return None
+
+    def _end_priming(
+        self, location: Location, outcome: Analysed, is_current: Callable[[], bool], index: Index | None
+    ) -> None:
+        try:
+            self._prime_with(location, outcome, is_current, index)
+        finally:
+            for callback in self._after_priming.pop(location.path, ()):
+                callback()
 
     def _prime_with(
         self, location: Location, outcome: Analysed, is_current: Callable[[], bool], index: Index | None

@@ -109,13 +109,15 @@ _MODULE_NOTHING = frozenset(name for name, aspect in _GIT_DIR_NAMES.items() if a
 _SHARED_INDEX = b"sharedindex."
 """Half of a split index. It never changes, only its time does, whenever git reads it: our own analysis would be the
 reason for the next one."""
+_NEXT_INDEX = b"next-index-"
+"""What `git commit FILE` commits from; the index that it leaves behind has an event of its own."""
 _NESTED_NAMES = frozenset({b".git", b"HEAD", b"objects", b"refs", b"commondir", b"gitdir", b"reftable"})
 
 
 def aspect_of(role: Role, name: bytes) -> Aspect:
     """What an event on `name`, in a git directory watched as `role`, asks to look at again."""
     match role:
-        case Role.GIT_DIR if name.startswith(_SHARED_INDEX):
+        case Role.GIT_DIR if name.startswith((_SHARED_INDEX, _NEXT_INDEX)):
             return Aspect.NOTHING
         case Role.GIT_DIR:
             return _GIT_DIR_NAMES.get(name, Aspect.OTHER)

@@ -39,8 +39,8 @@ _log = logging.getLogger(__name__)
 
 SHARDS = 3
 """Queues for ordinary repositories: an overflow makes all on one queue unsure, and each is one of few instances."""
-BIG_INDEX_BYTES = 2 << 20
-"""A repository whose index is larger (some 20,000 files) gets a queue of its own ..."""
+BIG_INDEX_BYTES = 1 << 20
+"""A repository whose index is larger (some 10,000 files) gets a queue of its own ..."""
 MOST_OWN_QUEUES = 4
 """... while there are any: fs.inotify.max_user_instances is 128 for all programs of the user."""
 WALKERS = 2

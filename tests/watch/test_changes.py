@@ -40,7 +40,7 @@ from gitwatchd.watch.changes import Aspect, Changes, Role, aspect_of
         (Role.MODULE, "HEAD index config main refs info unheard-of FETCH_HEAD", Aspect.SUBMODULE),
         (Role.MODULE, "objects COMMIT_EDITMSG hooks", Aspect.NOTHING),
         (Role.NESTED, ".git HEAD objects refs commondir gitdir reftable", Aspect.NESTED),
-        (Role.GIT_DIR, "sharedindex.1234", Aspect.NOTHING),
+        (Role.GIT_DIR, "sharedindex.1234 next-index-4711", Aspect.NOTHING),
         (Role.NESTED, "file index config", Aspect.NOTHING),
         (Role.WORKTREE, "anything", Aspect.WORKTREE),
     ],

@@ -1,0 +1,43 @@
+"""Following a large repository: the making of its state is waited for, not begun anew by each edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from gitwatchd.daemon.increments import LARGE_INDEX_BYTES
+from tests.zoo.commands import Git
+from tests.zoo.comparison import difference
+from tests.zoo.daemon import Client, Daemon
+from tests.zoo.nursery import append
+
+Make = Callable[..., Git]
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[Client]:
+    with daemon.connect() as connected:
+        yield connected
+
+
+def test_edits_right_after_the_first_answer_are_followed(client: Client, repository: Make) -> None:
+    git = repository({f"directory-{n % 90:02}/a-name-of-some-length-{n:05}": b"%d\n" % n for n in range(7000)})
+    assert (git.path / ".git/index").stat().st_size > LARGE_INDEX_BYTES
+    assert difference(client, git.path) is None
+    for _ in range(5):
+        append(git.path / "directory-00/a-name-of-some-length-00000", b"more\n")
+        assert difference(client, git.path) is None
+    answers = client.call("doctor")["answers"]
+    assert (answers["L1"], answers["L3"]) == (5, 1)
+
+
+def test_a_commit_of_named_files_is_followed(client: Client, repository: Make) -> None:
+    """git makes an index of its own for it, `next-index-PID`, beside the one it leaves behind."""
+    git = repository({"one": b"1\n", "other": b"2\n"})
+    assert difference(client, git.path) is None
+    before = client.call("doctor")["answers"]["L3"]
+    append(git.path / "one", b"more\n")
+    git("commit", "-qm", "one", "one")
+    assert difference(client, git.path) is None
+    assert client.call("doctor")["answers"]["L3"] == before
