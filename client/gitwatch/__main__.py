@@ -20,6 +20,7 @@ _INTERRUPTED = 130
 def main() -> int:
     from gitwatch.cli import run
 
+    _open_standard_descriptors()
     try:
         return run(sys.argv[1:])
     except GitwatchError as error:
@@ -29,6 +30,18 @@ def main() -> int:
         return _end_by_sigpipe()
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _open_standard_descriptors() -> None:
+    """A caller may have closed 0, 1 or 2 (`>&-`): the socket must not take the number, or the table goes into it.
+
+    Opened for reading, so that writing there still fails.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)
 
 
 def exit_code(error: GitwatchError) -> int:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from gitwatchd.errors import EnvironmentFailure
-from gitwatchd.git.child import run_git
+from gitwatchd.git.child import run_git, shown
+from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import IndexDamaged, read_index
 from gitwatchd.git.layout import read_format, read_location
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
@@ -41,21 +42,40 @@ def find_drivers(location: Location, config: RepositoryConfig, deadline: float) 
     if location.bare:
         return []
     found: list[Driver] = []
-    seen = {location.git_dir}
+    seen = {(location.path, location.git_dir)}
     pending = [(location, config)]
     while pending:
         where, its_config = pending.pop()
         found += _drivers_of(where, its_config)
         for name in _gitlinks(where, deadline):
             # By its place in the worktree, not by .git/modules: its `.git` file may lead anywhere.
-            submodule = read_location(os.path.join(where.path, name))
-            if submodule is None or submodule.git_dir in seen:
+            top = os.path.join(where.path, name)
+            submodule = read_location(top)
+            if submodule is None:
+                _refuse_what_git_may_accept(top)
+                continue
+            if (submodule.path, submodule.git_dir) in seen:
                 continue
             if len(seen) >= _MAX_SUBMODULES:
                 raise EnvironmentFailure("it has too many submodules to be sure that none brings a filter")
-            seen.add(submodule.git_dir)
+            seen.add((submodule.path, submodule.git_dir))
             pending.append((submodule, read_config(submodule)))
     return found
+
+
+def _refuse_what_git_may_accept(top: bytes) -> None:
+    """A submodule that is none by our reading must be none for git. Raises EnvironmentFailure when that is unsure."""
+    dot_git = top + b"/.git"
+    if os.path.isfile(dot_git):
+        target = read_regular(dot_git, _LONGEST_GIT_FILE_BYTES).removeprefix(b"gitdir:").strip().partition(b"\0")[0]
+        dot_git = os.path.join(top, target)
+    if os.path.lexists(dot_git + b"/HEAD"):
+        raise EnvironmentFailure(
+            f"its submodule {shown(top)} cannot be read, and may bring a filter", "git submodule status"
+        )
+
+
+_LONGEST_GIT_FILE_BYTES = 1 << 16
 
 
 def drivers_digest(drivers: list[Driver]) -> bytes:

@@ -53,7 +53,7 @@ def look(location: Location, tree: Tree, found: Found) -> Sighting | None:
         )
         state = RepositoryState.of_first_sight(location, terms, index, tree.rules, objects, sight)
         entries = state.entries()
-    except (Inexact, EnvironmentFailure, OSError) as reason:
+    except (Inexact, EnvironmentFailure, OSError, RecursionError) as reason:  # a thousand directories deep
         _log.debug("git is asked about %r: %s", location.path, reason)
         return None
     finally:
@@ -86,6 +86,11 @@ def _refuse_what_git_may_refuse(location: Location, config: RepositoryConfig) ->
         raise Inexact("it may belong to another user")
     if config.filter_drivers_of_repository():
         raise Inexact("its own configuration defines filters")
+    if config.get(b"core.repositoryformatversion", b"0") not in (b"0", b"1"):
+        raise Inexact("its format is of a version that git may refuse")
+    known = (b"extensions.worktreeconfig", b"extensions.objectformat", b"extensions.partialclone")
+    if any(entry.key.startswith(b"extensions.") and entry.key not in known for entry in config.entries):
+        raise Inexact("it has extensions that git may refuse")
 
 
 def headers_of(facts: Facts) -> Headers:
@@ -95,6 +100,8 @@ def headers_of(facts: Facts) -> Headers:
     upstream = facts.upstream
     if upstream is not None and not upstream.gone and upstream.ahead is None and facts.oid is not None:
         raise Inexact("ahead and behind have to be counted by git")
+    if facts.branch is not None and facts.branch.startswith(b"refs/"):
+        raise Inexact("HEAD names a ref that is no branch")
     if facts.oid is not None and facts.summary is None:
         raise Inexact("the commit cannot be read here")
     counted = upstream is not None and facts.oid is not None

@@ -79,12 +79,13 @@ def _identity(s: os.stat_result) -> tuple[int, int, int, int, int]:
 
 
 class PrivateCopy:
-    __slots__ = ("_inode", "_made_now", "path")
+    __slots__ = ("_began_ns", "_inode", "_made_now", "path")
 
     def __init__(self, path: bytes, *, made_now: bool) -> None:
         self.path = path
         self._made_now = made_now
         self._inode = os.stat(path).st_ino
+        self._began_ns = time.time_ns()
 
     def intact(self) -> bool:
         """To be asked after git ran: whether the copy is still there.
@@ -107,6 +108,10 @@ class PrivateCopy:
             if self.as_made():
                 os.unlink(self.path)
                 os.rmdir(os.path.dirname(self.path))
+            elif os.stat(self.path).st_ino != self._inode:
+                # git wrote it some time after it looked at the files. By that later time an edit made in between, within
+                # the second of an entry, would not count as racy and be taken for clean as long as the copy lives.
+                os.utime(self.path, ns=(self._began_ns, self._began_ns))
 
 
 @contextmanager

@@ -168,7 +168,7 @@ class Increments:
                 yield None
             self._see_index(path, followed.state, work)
             entries, facts = self._complete(followed, facts, work)
-        except (Inexact, EnvironmentFailure, OSError) as reason:
+        except (Inexact, EnvironmentFailure, OSError, RecursionError) as reason:  # a thousand directories deep
             self._see_index(path, followed.state, work)
             self._drop(path, str(reason).splitlines()[0].partition(":")[0][:60])
             raise Inexact(str(reason)) from None

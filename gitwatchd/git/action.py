@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 
+from gitwatchd.git.files import read_regular
 from gitwatchd.model.report import Action
 
 _STEP_FILE_BYTES = 64
@@ -70,7 +71,6 @@ def _with_step(name: str, step_file: bytes, total_file: bytes) -> Action:
 
 def _read(path: bytes, limit: int) -> bytes:
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read(limit)
+        return read_regular(path, limit)
     except OSError:
         return b""

@@ -24,6 +24,7 @@ from gitwatchd.git.config_file import (
     fingerprint_of,
     read_config_file,
 )
+from gitwatchd.git.files import read_regular
 from gitwatchd.git.wildmatch import wildmatch
 from gitwatchd.model.repository import Location
 
@@ -219,8 +220,7 @@ class ConfigWalk:
         """The branch HEAD names, without refs/heads/."""
         path = self._location.git_dir + b"/HEAD"
         try:
-            with open(path, "rb") as file:
-                head = file.read(4096)
+            head = read_regular(path, 4096)
             if os.path.islink(path):
                 head = b"ref: " + os.readlink(path)
         except OSError:
@@ -231,9 +231,8 @@ class ConfigWalk:
         if name == b"refs/heads/.invalid":
             self.needs_git = "reftable"
         try:
-            with open(self._location.common_dir + b"/" + name, "rb") as file:
-                if file.read(4) == b"ref:":
-                    self.needs_git = "a branch that is a symbolic reference"
+            if read_regular(self._location.common_dir + b"/" + name, 4) == b"ref:":
+                self.needs_git = "a branch that is a symbolic reference"
         except OSError:
             pass  # packed or not yet born
         return name.removeprefix(b"refs/heads/") if name.startswith(b"refs/heads/") else None

@@ -57,7 +57,7 @@ def read_location(top: bytes) -> Location | None:
     if stat.S_ISREG(mode):
         git_dir = _read_git_file(dot_git, top)
     elif stat.S_ISLNK(mode):
-        git_dir = os.path.realpath(dot_git)
+        git_dir = _read_git_file(dot_git, top) if os.path.isfile(dot_git) else os.path.realpath(dot_git)
     if git_dir is None:
         return None
     common_dir = _common_dir_of(git_dir)
@@ -133,7 +133,9 @@ def _read_own_git_dir(top: bytes) -> Location | None:
     if common_dir is None:
         return None
     location = _place(None, top, common_dir)
-    inside = top != common_dir or (os.path.basename(top) == b".git" and not read_format(common_dir).bare)
+    bare = read_format(common_dir).bare
+    # Explicitly not bare: the git dir of a worktree that lies elsewhere (`--separate-git-dir`).
+    inside = top != common_dir or bare is False or (os.path.basename(top) == b".git" and not bare)
     # The inside of an ordinary repository: git has neither a worktree nor a bare repository to show here.
     return None if location.bare and inside else location
 
@@ -184,7 +186,7 @@ def _valid_head(path: bytes) -> bool:
 def _valid_head_text(text: bytes) -> bool:
     if text.startswith(b"ref:"):
         return text[4:].lstrip().startswith(b"refs/")
-    return len(text) >= 40 and _HEX.issuperset(text[:40])
+    return len(text) >= 40 and _HEX.issuperset(text[:40].lower())
 
 
 def _read_git_file(path: bytes, directory: bytes) -> bytes | None:
@@ -192,12 +194,12 @@ def _read_git_file(path: bytes, directory: bytes) -> bytes | None:
     text = _read_file(path)
     if not text.startswith(b"gitdir: "):
         return None
-    target = text[8:].rstrip(b"\r\n")
+    target = text[8:].partition(b"\0")[0].rstrip(b"\r\n")  # a NUL ends it for git
     return os.path.realpath(os.path.join(directory, target)) if target else None
 
 
 def _read_pointer(path: bytes) -> bytes | None:
-    text = _read_file(path).rstrip(b"\r\n")
+    text = _read_file(path).partition(b"\0")[0].rstrip(b"\r\n")
     return text or None
 
 

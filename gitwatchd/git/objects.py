@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import run_git
+from gitwatchd.git.files import read_regular
 from gitwatchd.git.layout import read_format
 from gitwatchd.model.repository import Location
 
@@ -263,8 +264,8 @@ class Objects:
             return words[1], rest[: int(words[2])]
         name = os.fsencode(oid)
         try:
-            with open(self._directory + b"/" + name[:2] + b"/" + name[2:], "rb", buffering=0) as file:
-                header, _, content = zlib.decompress(file.read()).partition(b"\0")
+            raw = read_regular(self._directory + b"/" + name[:2] + b"/" + name[2:])
+            header, _, content = zlib.decompress(raw).partition(b"\0")
             return header.partition(b" ")[0], content
         except (OSError, zlib.error):
             return self._read_packed(oid)
@@ -369,8 +370,7 @@ def _has_entries(directory: bytes) -> bool:
 
 def _packs_replacements(packed_refs: bytes) -> bool:
     try:
-        with open(packed_refs, "rb", buffering=0) as file:
-            return b" refs/replace/" in file.read()
+        return b" refs/replace/" in read_regular(packed_refs)
     except OSError:
         return False
 

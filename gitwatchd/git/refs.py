@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import run_git
+from gitwatchd.git.files import read_regular
 from gitwatchd.git.layout import read_format
 from gitwatchd.model.repository import Location
 
@@ -72,8 +73,17 @@ class Refs:
             # As a symlink (how very old repositories have it) HEAD must not be read through.
             value = _symlinked_ref(self._git_dir + b"/HEAD") or self._read_loose(b"HEAD")
             target = _target(value)
-            self._head = Head(target, self.resolve(target)) if target else Head(None, _oid(value))
+            self._head = Head(target, self._resolve_branch(target)) if target else Head(None, _oid(value))
         return self._head
+
+    def _resolve_branch(self, name: bytes) -> bytes | None:
+        """The branch that HEAD names. Raises EnvironmentFailure where only git knows what it makes of it."""
+        value = self._read_loose(name) if self._loose else b""
+        path = self._common_dir + b"/" + name
+        if self._loose and (value or os.path.lexists(path)) and not os.path.isdir(path) and _oid(value) is None:
+            # Another symbolic ref, or what a power cut left: git shows the last name, or none at all.
+            raise EnvironmentFailure(f"{os.fsdecode(name)} is not a plain ref", "git fsck")
+        return self.resolve(name)
 
     def resolve(self, name: bytes) -> bytes | None:
         """Hex oid of a full ref name, symbolic refs followed; None when there is no such ref."""
@@ -136,8 +146,7 @@ class Refs:
         """All of `packed-refs` (or of git's listing in that form)."""
         if self._packed is None:
             try:
-                with open(self._common_dir + b"/packed-refs", "rb", buffering=0) as file:
-                    self._packed = file.read()
+                self._packed = read_regular(self._common_dir + b"/packed-refs")
             except OSError:
                 self._packed = b""
         return self._packed
@@ -211,8 +220,7 @@ def count_stashes(location: Location) -> int:
         answer = run_git(arguments, cwd=location.git_dir, timeout_s=_GIT_TIMEOUT_S)
         return int(answer.stdout) if answer.returncode == 0 else 0
     try:
-        with open(location.common_dir + b"/logs/refs/stash", "rb", buffering=0) as file:
-            return file.read().count(b"\n")
+        return read_regular(location.common_dir + b"/logs/refs/stash").count(b"\n")
     except OSError:
         return 0
 

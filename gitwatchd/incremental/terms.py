@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from gitwatchd.errors import GitwatchError
+from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import Index
 from gitwatchd.git.repository_config import RepositoryConfig
 from gitwatchd.git.status_settings import Renames, StatusSettings, UntrackedFiles, status_settings
@@ -87,8 +88,7 @@ def _conversion(
     found = False
     for file in files:
         try:
-            with open(file, "rb") as opened:
-                raw = opened.read()
+            raw = read_regular(file)
         except FileNotFoundError:
             continue
         except OSError:

@@ -106,6 +106,8 @@ def _remote_cell(upstream: Tracking | None) -> Cell:
     if upstream.gone:
         return _cell("gone", _YELLOW)
     parts = [f"{arrow}{count}" for arrow, count in (("↑", upstream.ahead), ("↓", upstream.behind)) if count]
+    if not parts and upstream.ahead is None:
+        return _EMPTY  # nothing to compare: no commit yet
     return _cell(" ".join(parts), _CYAN) if parts else _LEVEL
 
 

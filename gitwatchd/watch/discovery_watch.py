@@ -142,8 +142,8 @@ class ConfigurationWatch:
                 continue
             except OSError:
                 return
-            if directory == (above or b"/") or not os.path.isdir(path_below(directory, name)):
-                return
+            if directory == (above or b"/") or not _is_real_directory(path_below(directory, name)):
+                return  # a link on the way: its name is watched here, and `_cover` places what it leads to
             # What was missing appeared before its parent was watched: begin again, nearer to the file.
             directory, _, name = path.rpartition(b"/")
 
@@ -165,3 +165,7 @@ class ConfigurationWatch:
                 for source in self._sources:
                     self._cover(source)
         return changed
+
+
+def _is_real_directory(path: bytes) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)

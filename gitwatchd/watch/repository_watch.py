@@ -119,7 +119,7 @@ class RepositoryWatch:
                 self.attributes = self.attributes | {prefix[:-1]}
 
     def _watches(self, path: bytes) -> bool:
-        return self.table.watches(self.location.path + b"/" + path, self)
+        return self.table.watches(self.location.path + b"/" + path, self, Role.WORKTREE)
 
     def _forget_attributes(self, path: bytes) -> None:
         self.attributes = {d for d in self.attributes if d != path and not d.startswith(path + b"/")}

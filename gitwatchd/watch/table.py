@@ -93,8 +93,14 @@ class WatchTable:
     def count(self, sink: Sink) -> int:
         return len(self._of_sink.get(sink, ()))
 
-    def watches(self, path: bytes, sink: Sink) -> bool:
-        return path in self._of_sink.get(sink, ())
+    def watches(self, path: bytes, sink: Sink, role: Role | None = None) -> bool:
+        """Whether `path` is watched for `sink` (as `role`: a directory can be watched for less than is needed now)."""
+        if path not in self._of_sink.get(sink, ()):
+            return False
+        if role is None:
+            return True
+        directory = self._by_path.get(path)
+        return directory is not None and any(o[0] is sink and o[1] is role for o in directory.owners)
 
     def add(self, path: bytes, sink: Sink, role: Role, prefix: bytes) -> None:
         """Watch the directory `path` (absolute) for `sink`; again is harmless.

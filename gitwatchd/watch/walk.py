@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from errno import EACCES
+from errno import EACCES, ELOOP
 
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git.files import read_regular
 from gitwatchd.git.ignore import exclude_files
 from gitwatchd.git.layout import linked_worktrees, read_location
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
@@ -74,7 +75,7 @@ class RepositoryWalk:
             (submodules if relevant in tree.gitlinks else start).add(relevant)
         if TRACKED in directories:
             table, top = self._watch.table, self._location.path
-            start |= {d for d in tree.tracked if d and not table.watches(top + b"/" + d, self._watch)}
+            start |= {d for d in tree.tracked if d and not table.watches(top + b"/" + d, self._watch, Role.WORKTREE)}
             submodules |= tree.gitlinks
         self._walk(tree, b"", _outermost(start), submodules, 0)
 
@@ -151,6 +152,10 @@ class RepositoryWalk:
 
     def _watch_git_directories(self) -> None:
         git_dir, common_dir = self._location.git_dir, self._location.common_dir
+        for name in (b"refs", b"logs", b"info", b"packed-refs", b"reftable"):
+            if os.path.islink(common_dir + b"/" + name):
+                # Its events would be raised elsewhere, where nobody looks.
+                raise OSError(ELOOP, "a symbolic link inside the git dir", common_dir + b"/" + name)
         self._add(git_dir, Role.GIT_DIR, b"")
         if common_dir != git_dir:
             self._add(common_dir, Role.COMMON_DIR, b"")
@@ -193,8 +198,7 @@ def git_dir_in_making(dot_git: bytes) -> bytes | None:
     if os.path.isdir(dot_git):
         return dot_git
     try:
-        with open(dot_git, "rb") as file:
-            content = file.read(_LONGEST_GIT_FILE_BYTES)
+        content = read_regular(dot_git, _LONGEST_GIT_FILE_BYTES)
     except OSError:
         return None
     if not content.startswith(b"gitdir: "):

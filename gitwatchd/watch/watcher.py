@@ -354,6 +354,8 @@ class Watcher:
             # Before the rules of those files decide what is walked.
             self._configuration.cover(_configuration_files(location))
             place(walk)
+            for submodule in walk.submodules:
+                self._configuration.cover(_configuration_files(submodule))
         except WatchLimitReached:
             state, reason, hint = Watch.POLLED, "no inotify watches left", _more_watches_hint()
         except InstanceLimitReached:
@@ -433,7 +435,10 @@ def _configuration_files(location: Location) -> list[bytes]:
     files = {*config.sources, config.excludes_file, config.attributes_file} - {None}
     watched = {b"config", b"config.worktree", b"info/exclude", b"info/attributes"}
     for own in (location.git_dir, location.common_dir):
-        files -= {own + b"/" + name for name in watched}
+        inside = {own + b"/" + name for name in watched}
+        files -= inside
+        # A link in the git dir is watched as one; what it leads to lies elsewhere.
+        files |= {file for file in inside if os.path.islink(file)}
     return [file for file in files if file is not None]
 
 
