@@ -250,7 +250,16 @@ class RepositoryState:
         if self.index.stat_fields(row)[6] == GITLINK:
             return True
         directory = path.rpartition(b"/")[0]
-        return bool(directory) and old.find(path) is None and self._rules.is_ignored(directory, True)
+        if not directory or old.find(path) is not None:
+            return False
+        if self._rules.is_ignored(directory, True):
+            return True
+        # What held another repository was not entered while nothing in it was tracked.
+        while directory and not old.tracks_below(directory):
+            if os.path.lexists(self.location.path + b"/" + directory + b"/.git"):
+                return True
+            directory = directory.rpartition(b"/")[0]
+        return False
 
     def _follow_index(self, touched: set[bytes], search: UntrackedSearch) -> Iterator[None]:
         """Directories that came to hold tracked files, or no longer do, collapse differently."""

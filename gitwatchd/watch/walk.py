@@ -203,7 +203,7 @@ def git_dir_in_making(dot_git: bytes) -> bytes | None:
         return None
     if not content.startswith(b"gitdir: "):
         return None
-    return os.path.realpath(os.path.join(os.path.dirname(dot_git), content[8:].rstrip(b"\r\n")))
+    return os.path.realpath(os.path.join(os.path.dirname(dot_git), content[8:].partition(b"\0")[0].rstrip(b"\r\n")))
 
 
 def _rules_outside(location: Location, config: RepositoryConfig) -> object:
