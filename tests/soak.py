@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
+from gitwatchd.errors import DaemonUnavailable
 from tests.soak_farm import OPERATIONS, build_farm
 from tests.zoo.commands import Answer, Git, ask_judge, without_git
 from tests.zoo.comparison import shown_difference
@@ -172,9 +173,15 @@ def run_round(seed: int, steps: int, tally: Counter[str]) -> str | None:
                 tally["differences"] += 1
                 history = "\n".join(soak.history)
                 return f"{history}\n{why}\nreplay: python -m tests.soak --seed {seed} --rounds 1 --steps {steps}"
-            finally:
+            except DaemonUnavailable as why:
+                tally["differences"] += 1
+                tally["no answer"] += 1
+                history = "\n".join(soak.history)
+                return f"{history}\nno answer: {why}\nreplay: python -m tests.soak --seed {seed} --rounds 1 --steps {steps}"
+            else:
                 tally.update({f"answers {level}": n for level, n in soak.levels().items()})
                 tally.update({f"git asked: {reason}": n for reason, n in soak.reasons().items()})
+            finally:
                 soak.close()
     return None
 
