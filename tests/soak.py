@@ -177,7 +177,8 @@ def run_round(seed: int, steps: int, tally: Counter[str]) -> str | None:
                 tally["differences"] += 1
                 tally["no answer"] += 1
                 history = "\n".join(soak.history)
-                return f"{history}\nno answer: {why}\nreplay: python -m tests.soak --seed {seed} --rounds 1 --steps {steps}"
+                replay = f"python -m tests.soak --seed {seed} --rounds 1 --steps {steps}"
+                return f"{history}\nno answer: {why}\nreplay: {replay}"
             else:
                 tally.update({f"answers {level}": n for level, n in soak.levels().items()})
                 tally.update({f"git asked: {reason}": n for reason, n in soak.reasons().items()})

@@ -109,7 +109,8 @@ class PrivateCopy:
                 os.unlink(self.path)
                 os.rmdir(os.path.dirname(self.path))
             elif os.stat(self.path).st_ino != self._inode:
-                # git wrote it some time after it looked at the files. By that later time an edit made in between, within
+                # git wrote it some time after it looked at the files. By that later time an edit made in between,
+                # within
                 # the second of an entry, would not count as racy and be taken for clean as long as the copy lives.
                 os.utime(self.path, ns=(self._began_ns, self._began_ns))
 
