@@ -130,10 +130,11 @@ class Round:
         for thread in threads:
             thread.join()
         self._tally["queries"] += len(answers)
-        expected = {worktree: ask_judge(worktree) for worktree in self.worktrees}
+        expected = {worktree: ask_judge(worktree) for worktree in self.worktrees if worktree.is_dir()}
         assert len(answers) == CLIENTS * len(self.worktrees)
         for worktree, answer in answers:
-            self._judge(worktree, answer, expected[worktree])
+            if worktree in expected:
+                self._judge(worktree, answer, expected[worktree])
 
     # ---- judging
 
@@ -144,7 +145,8 @@ class Round:
     def _compare(self, worktree: Path) -> None:
         answer = self._client.entries(worktree)
         self._tally["queries"] += 1
-        self._judge(worktree, answer, ask_judge(worktree))
+        if worktree.is_dir():  # an operation may have taken a submodule away
+            self._judge(worktree, answer, ask_judge(worktree))
 
     def _judge(self, worktree: Path, answer: Entries, expected: Answer) -> None:
         if expected.exit:

@@ -73,6 +73,21 @@ def test_a_link_on_the_way_to_git_s_configuration_ends_in_an_answer(
         link.unlink()
 
 
+def test_the_directory_of_git_s_configuration_is_renamed(client: Client, repository: Make, home: Path) -> None:
+    write(home / ".config/git/ignore", b"*.log\n")
+    try:
+        git = repository({"one": b"1\n"})
+        write(git.path / "a.log", b"")
+        assert difference(client, git.path) is None
+        (home / ".config/git").rename(home / ".config/git-aside")
+        assert difference(client, git.path) is None
+        (home / ".config/git-aside").rename(home / ".config/git")
+        assert difference(client, git.path) is None
+    finally:
+        (home / ".config/git/ignore").unlink()
+        (home / ".config/git").rmdir()
+
+
 def test_a_nested_repository_s_directory_that_comes_to_hold_tracked_files(client: Client, repository: Make) -> None:
     git = repository({"one": b"1\n"})
     git("checkout", "-qb", "with-directory")

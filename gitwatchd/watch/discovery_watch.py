@@ -151,7 +151,8 @@ class ConfigurationWatch:
         self.changed = True
 
     def note(self, role: Role, prefix: bytes, mask: int, name: bytes) -> None:
-        if name in self._names.get(prefix, ()):
+        # Without a name: the directory itself was renamed or removed, and the files in it with it.
+        if name in self._names.get(prefix, ()) or (not name and mask & (DELETE_SELF | MOVE_SELF)):
             self.changed = True
 
     def take(self) -> bool:
