@@ -120,9 +120,11 @@ class Round:
         self._operate(self.random.choice(self.worktrees))
         answers: list[tuple[Path, Entries]] = []
 
+        there = [worktree for worktree in self.worktrees if worktree.is_dir()]
+
         def ask() -> None:
             with self._daemon.connect() as client:
-                answers.extend([(worktree, client.entries(worktree)) for worktree in self.worktrees])
+                answers.extend([(worktree, client.entries(worktree)) for worktree in there])
 
         threads = [threading.Thread(target=ask) for _ in range(CLIENTS)]
         for thread in threads:
@@ -130,11 +132,10 @@ class Round:
         for thread in threads:
             thread.join()
         self._tally["queries"] += len(answers)
-        expected = {worktree: ask_judge(worktree) for worktree in self.worktrees if worktree.is_dir()}
-        assert len(answers) == CLIENTS * len(self.worktrees)
+        expected = {worktree: ask_judge(worktree) for worktree in there}
+        assert len(answers) == CLIENTS * len(there)
         for worktree, answer in answers:
-            if worktree in expected:
-                self._judge(worktree, answer, expected[worktree])
+            self._judge(worktree, answer, expected[worktree])
 
     # ---- judging
 
@@ -143,10 +144,11 @@ class Round:
             self._compare(worktree)
 
     def _compare(self, worktree: Path) -> None:
+        if not worktree.is_dir():
+            return  # an operation took the submodule away
         answer = self._client.entries(worktree)
         self._tally["queries"] += 1
-        if worktree.is_dir():  # an operation may have taken a submodule away
-            self._judge(worktree, answer, ask_judge(worktree))
+        self._judge(worktree, answer, ask_judge(worktree))
 
     def _judge(self, worktree: Path, answer: Entries, expected: Answer) -> None:
         if expected.exit:
