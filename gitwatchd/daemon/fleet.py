@@ -5,8 +5,8 @@ Invariant: a request is put to the engine only after the queues that its answer 
 repository's path was compared with the device and inode it had when it was walked: the rename of a directory above a
 repository raises no event inside it.
 Longer than its neighbours: each handler is a few lines, and together they are the whole of what passes between the
-engine and its shells, which is easier to judge on one page. What has a state of its own was moved out (roots, trust, audit,
-increments, analyst); the open queries are next.
+engine and its shells, which is easier to judge on one page. What has a state of its own was moved out (roots, trust,
+audit, increments, analyst); the open queries are next.
 """
 
 from __future__ import annotations
