@@ -102,7 +102,7 @@ class Round:
 
     def _beside_a_command(self) -> None:
         """Queries while git works: their answers are of some moment; the one after it must be of the last."""
-        worktree = self.random.choice(self.worktrees)
+        worktree = self.random.choice([worktree for worktree in self.worktrees if worktree.is_dir()])
         words = self.random.choice(COMMANDS)
         self._note(worktree, f"git {' '.join(words)}, asked meanwhile")
         running = subprocess.Popen(
