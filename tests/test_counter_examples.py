@@ -86,6 +86,36 @@ def test_the_clean_copy_of_an_index_does_not_outlive_the_attributes(client: Clie
     assert client.entries(git.path, verify=True).stdout == judge(git.path)
 
 
+def test_files_outside_of_a_sparse_checkout_beyond_a_link(client: Client, git: Git) -> None:
+    """git asks whether they are present through the link, finds them, and then shows them as missing."""
+    write(git.path / "src/lib/util.c", b"1\n")
+    git("add", "-A")
+    git("commit", "-qm", "src")
+    git("sparse-checkout", "set", "--cone", "a")
+    expect_git_s(client, git)
+    write(git.path / "elsewhere/lib/util.c", b"1\n")
+    (git.path / "src").symlink_to("elsewhere")
+    expect_git_s(client, git)
+    (git.path / "elsewhere/lib/util.c").unlink()
+    expect_git_s(client, git)
+    write(git.path / "elsewhere/lib/util.c", b"1\n")
+    expect_git_s(client, git)
+
+
+def test_a_submodule_that_is_taken_away_leaves_its_place_to_the_worktree_around_it(client: Client, git: Git) -> None:
+    inner = Git(git.path.parent / "inner-origin")
+    inner.path.mkdir()
+    inner("init", "-q")
+    inner("commit", "-q", "--allow-empty", "-m", "inner")
+    git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(inner.path), "sub")
+    sub = Git(git.path / "sub")
+    expect_git_s(client, sub)
+    git("submodule", "--quiet", "deinit", "-f", "sub")
+    expect_git_s(client, sub)
+    git("submodule", "--quiet", "update", "--init", "-f")
+    expect_git_s(client, sub)
+
+
 def _let_the_index_settle(git: Git) -> None:
     """Until a copy of it may be kept: it must be older than the tick of the file clock."""
     index = git.path / ".git/index"

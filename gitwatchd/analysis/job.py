@@ -142,7 +142,16 @@ def _ask_git(
             return answer, index, True
         refreshed = read_snapshot(copy.path)
         parsed = None if refreshed is None else _parse(refreshed, index.oid_bytes)
-        return answer, parsed or index, parsed is not None
+        if parsed is None or not _same_flags(index, parsed):
+            copy.spoil()
+            return answer, index, False
+        return answer, parsed, True
+
+
+def _same_flags(old: Index, new: Index) -> bool:
+    """False where git found a file that a sparse checkout leaves out: it then writes that it is not left out."""
+    rows = old.flagged_rows()
+    return rows == new.flagged_rows() and all(old.flags(row) == new.flags(row) for row in rows)
 
 
 def _may_be_refreshed(location: Location, index: Index) -> bool:

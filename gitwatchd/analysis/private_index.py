@@ -79,13 +79,14 @@ def _identity(s: os.stat_result) -> tuple[int, int, int, int, int]:
 
 
 class PrivateCopy:
-    __slots__ = ("_began_ns", "_inode", "_made_now", "path")
+    __slots__ = ("_began_ns", "_inode", "_made_now", "_spoilt", "path")
 
     def __init__(self, path: bytes, *, made_now: bool) -> None:
         self.path = path
         self._made_now = made_now
         self._inode = os.stat(path).st_ino
         self._began_ns = time.time_ns()
+        self._spoilt = False
 
     def intact(self) -> bool:
         """To be asked after git ran: whether the copy is still there.
@@ -100,12 +101,16 @@ class PrivateCopy:
         # git replaces an index that it refreshed by a rename: another inode.
         return self._made_now and os.stat(self.path).st_ino == self._inode
 
+    def spoil(self) -> None:
+        """git wrote more into it than fresh stats: it stands for the user's index no longer."""
+        self._spoilt = True
+
     def settle(self) -> None:
         """Drop the copy unless it is worth keeping, and what an ended git left beside it."""
         with suppress(OSError):
             os.unlink(self.path + b".lock")
         with suppress(OSError):
-            if self.as_made():
+            if self._spoilt or self.as_made():
                 os.unlink(self.path)
                 os.rmdir(os.path.dirname(self.path))
             elif os.stat(self.path).st_ino != self._inode:

@@ -250,16 +250,29 @@ class Methods:
         with_z = option(options, "z", bool, True)
         cwd = options.get("cwd")
         here = None if cwd is None else real_path(self._fleet, path_of(cwd))
-        top = self._worktree_of(path)
 
-        def reply(answer: Answer) -> None:
+        def ask_about(top: RepoPath) -> None:
+            self._ask(session, Scope((), (top,)), options, lambda answer: reply(top, answer))
+
+        def reply(top: RepoPath, answer: Answer) -> None:
+            if not answer.repositories or answer.repositories[0][0].gone:
+                # Known until this very question: by now the path may lie in the worktree around it.
+                try:
+                    around = self._worktree_of(path)
+                except EnvironmentFailure as error:
+                    session.fail(request.id, FAILED, str(error))
+                    return
+                found = self._fleet.repository(around)
+                if found is not None and not found.gone:
+                    ask_about(around)
+                    return
             if not answer.repositories:
                 session.fail(request.id, FAILED, f"{os.fsdecode(path)}: no repository there any more")
                 return
             ((repository, standing),) = answer.repositories
             session.reply(request.id, _entries_of(repository, standing, with_z, here))
 
-        self._ask(session, Scope((), (top,)), options, reply)
+        ask_about(self._worktree_of(path))
 
     def _worktree_of(self, path: bytes) -> RepoPath:
         try:

@@ -116,6 +116,17 @@ class Directories:
             raise Inexact(f"a path cannot be looked at: {error.strerror}") from None
 
 
+def leads_through_link(prefix: bytes, directory: bytes, links: dict[bytes, bool]) -> bool:
+    """Whether a symbolic link stands where `directory` or one above it is tracked: git takes what is beyond for
+    missing, or, outside of a sparse checkout, for present. `prefix`: the top and a slash; `links` keeps what was seen
+    and begins as `{b"": False}`."""
+    known = links.get(directory)
+    if known is None:
+        known = os.path.islink(prefix + directory) or leads_through_link(prefix, directory.rpartition(b"/")[0], links)
+        links[directory] = known
+    return known
+
+
 def unmerged_mode(top: bytes, path: bytes, mode: int, terms: Terms) -> int:
     """Mode in the worktree of a path in conflict; `mode` is its first stage's. 0: missing, or a directory."""
     try:

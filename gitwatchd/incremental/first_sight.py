@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gitwatchd.git.ignore import IgnoreRules
-from gitwatchd.git.index_file import Index
+from gitwatchd.git.index_file import ASSUME_VALID, SKIP_WORKTREE, Index
 from gitwatchd.git.objects import Objects, TreeEntry
 from gitwatchd.git.porcelain import Headers
-from gitwatchd.incremental.compare import HashedClean, Verdict, worktree_verdict
+from gitwatchd.incremental.compare import HashedClean, Verdict, leads_through_link, worktree_verdict
 from gitwatchd.incremental.terms import Inexact, Terms
 
 LARGEST_INDEX = 5_000
@@ -101,31 +101,24 @@ def _compare_all(top: bytes, index: Index, terms: Terms) -> tuple[dict[bytes, Ve
                     and found.st_uid == uid
                     and found.st_gid == gid
                     and mode & 0o170000 == 0o100000
-                    and not _through_link(prefix, name.rpartition(b"/")[0], links)
+                    and not leads_through_link(prefix, name.rpartition(b"/")[0], links)
                 ):
                     continue
         elif index.flags(row) & 0x3000:
             continue  # in conflict: listed from its stages
         if index.stat_fields(row)[6] == 0o160000:
             raise Inexact("it has submodules")
-        if _through_link(prefix, name.rpartition(b"/")[0], links):
-            if not index.flags(row) & 0x4000_8000:
+        if leads_through_link(prefix, name.rpartition(b"/")[0], links):
+            flags = index.flags(row)
+            if flags & SKIP_WORKTREE and terms.sparse:
+                raise Inexact("a link hides what lies outside of the sparse checkout")
+            if not flags & (SKIP_WORKTREE | ASSUME_VALID):
                 unclean[name] = (b"D", 0)
             continue
         verdict = worktree_verdict(top, name, index, row, terms, hashed_clean)
         if verdict is not None:
             unclean[name] = verdict
     return unclean, hashed_clean, newest_ns
-
-
-def _through_link(prefix: bytes, directory: bytes, links: dict[bytes, bool]) -> bool:
-    """Whether a symbolic link stands where `directory` or one above it is tracked: git takes what is beyond for
-    missing."""
-    known = links.get(directory)
-    if known is None:
-        known = os.path.islink(prefix + directory) or _through_link(prefix, directory.rpartition(b"/")[0], links)
-        links[directory] = known
-    return known
 
 
 def _find_untracked(

@@ -20,7 +20,7 @@ from gitwatchd.git.index_diff import read_successor
 from gitwatchd.git.index_file import ASSUME_VALID, INTENT_TO_ADD, SKIP_WORKTREE, STAGE_MASK, Index
 from gitwatchd.git.objects import Objects, TreeEntry
 from gitwatchd.git.porcelain import Changed, Headers, Record, Status, Unmerged, Untracked, encode
-from gitwatchd.incremental.compare import Directories, HashedClean, Verdict, worktree_verdict
+from gitwatchd.incremental.compare import Directories, HashedClean, Verdict, leads_through_link, worktree_verdict
 from gitwatchd.incremental.first_sight import FirstSight
 from gitwatchd.incremental.newest import NewestTime
 from gitwatchd.incremental.records import build_status
@@ -84,8 +84,9 @@ class RepositoryState:
         self._conflicts = set(index.conflicts())
         self._flagged = [0, 0]
         """Entries with skip-worktree, with assume-unchanged."""
+        links: dict[bytes, bool] = {b"": False}
         for row in index.flagged_rows():
-            self._refuse_entry(index.names[row], index, row)
+            self._refuse_entry(index.names[row], index, row, links)
             self._count_flags(index.flags(row), 1)
         for record in status.records:
             self._take(record)
@@ -125,13 +126,24 @@ class RepositoryState:
             # second), and then shows less than there is: only git knows what it shows.
             raise Inexact("the index holds an untracked cache")
 
-    def _refuse_entry(self, path: bytes, index: Index, row: int) -> None:
+    def _refuse_entry(self, path: bytes, index: Index, row: int, links: dict[bytes, bool]) -> None:
         flags = index.flags(row)
         if flags & INTENT_TO_ADD:
             raise Inexact("an entry is only intended to be added")
         if flags & SKIP_WORKTREE and path.rpartition(b"/")[2] == b".gitignore":
             # Where it is absent git reads the rules from the index.
             raise Inexact("ignore rules are left out of the worktree")
+        if flags & SKIP_WORKTREE and self._terms.sparse:
+            self._refuse_link(path, links)
+
+    def _refuse_link(self, path: bytes, links: dict[bytes, bool]) -> None:
+        """Raises Inexact where `path`, which the sparse checkout leaves out, lies beyond a link.
+
+        git first asks whether such a file is present, through the link, and takes it for missing only then; and no
+        event tells when one appears at the other end.
+        """
+        if leads_through_link(self.location.path + b"/", path.rpartition(b"/")[0], links):
+            raise Inexact("a link hides what lies outside of the sparse checkout")
 
     def _refuse_conflict(self) -> None:
         """Raises Inexact where a path in conflict, which changed, matters for others.
@@ -180,8 +192,9 @@ class RepositoryState:
             touched = self._take_index()
             self.widens = any(self._may_be_unwatched(path, old) for path in touched)
             # By the old index and the old entries: nothing may be restaged before all are known.
+            links: dict[bytes, bool] = {b"": False}
             for number, path in enumerate(touched):
-                self._take_entry(path, old)
+                self._take_entry(path, old, links)
                 staged_again[path] = self._staged.head_of(path, old, self._objects)
                 if number % STEP == STEP - 1:
                     yield
@@ -223,7 +236,7 @@ class RepositoryState:
             raise Inexact("too many entries changed")
         return succession.changed
 
-    def _take_entry(self, path: bytes, old: Index) -> None:
+    def _take_entry(self, path: bytes, old: Index, links: dict[bytes, bool]) -> None:
         if path.rpartition(b"/")[2] == b".gitattributes":
             raise Inexact("a tracked attributes file changed")
         if path == b".gitmodules" and (self._gitlinks or self._kept):
@@ -239,7 +252,7 @@ class RepositoryState:
                 if flags & STAGE_MASK:
                     self._refuse_conflict()
                 if index is self.index:
-                    self._refuse_entry(path, index, row)
+                    self._refuse_entry(path, index, row, links)
                     if flags & STAGE_MASK:
                         self._conflicts.add(path)
 
@@ -391,6 +404,8 @@ class RepositoryState:
             raise Inexact("something changed in a submodule")
         if flags & STAGE_MASK:
             self._refuse_conflict()
+        if flags & SKIP_WORKTREE and self._terms.sparse:
+            self._refuse_link(path, {b"": False})
         if flags & (STAGE_MASK | ASSUME_VALID | SKIP_WORKTREE):
             self._unclean.pop(path, None)
         else:
