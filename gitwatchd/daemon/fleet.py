@@ -1,27 +1,26 @@
 """The engine among its shells: what the watchers say goes in, what the engine wants is carried out.
 
-Owns: the engine, the roots in use, the identities of repositories, open queries' callbacks. Runs: serving thread only.
+Owns: the engine, the identities of repositories. Runs: serving thread only.
 Invariant: a request is put to the engine only after the queues that its answer depends on were drained, and after each
 repository's path was compared with the device and inode it had when it was walked: the rename of a directory above a
 repository raises no event inside it.
 Longer than its neighbours: each handler is a few lines, and together they are the whole of what passes between the
 engine and its shells, which is easier to judge on one page. What has a state of its own was moved out (roots, trust,
-audit, increments, analyst); the open queries are next.
+audit, increments, analyst, open queries).
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, assert_never
 
+from gitwatchd.daemon.queries import OnComplete, OpenQueries, Scope
 from gitwatchd.daemon.roots import Roots
 from gitwatchd.daemon.trust import Trust
 from gitwatchd.engine.engine import Engine
@@ -48,7 +47,7 @@ from gitwatchd.engine.events import (
 )
 from gitwatchd.engine.repository import Repository
 from gitwatchd.loop import Loop, Timer
-from gitwatchd.model.report import Standing, Watch, facts_from_wire, facts_to_wire
+from gitwatchd.model.report import Watch, facts_from_wire, facts_to_wire
 from gitwatchd.model.repository import Analysed as AnalysedOutcome
 from gitwatchd.model.repository import Gone, Job, Location, Outcome, RepoPath, Unsafe
 from gitwatchd.store.cache import Cache
@@ -75,31 +74,6 @@ JOB_TIMEOUT_S = 120.0
 """A whole `git status` of the largest repositories on a cold disk takes tens of seconds; what takes longer hangs."""
 GONE_SHOWN_S = 24 * 3600.0
 
-OnComplete = Callable[["Answer"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What a request is about. `tops`: directories; every repository at and below them counts."""
-
-    tops: tuple[bytes, ...]
-    only: tuple[RepoPath, ...] = ()
-    """Exactly these, nothing beneath (when `tops` is empty)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The repositories of a request with their standing, in order of their paths."""
-
-    repositories: list[tuple[Repository, Standing]]
-
-
-@dataclass(slots=True)
-class _Open:
-    scope: Scope
-    on_complete: OnComplete
-    deadline: Timer | None
-
 
 class Fleet:
     def __init__(
@@ -120,6 +94,7 @@ class Fleet:
         self._index_cache = index_cache
         self._on_published = on_published
         self.engine = Engine()
+        self.queries = OpenQueries(loop, self.engine)
         self._started = False
         self._held_back: list[Effect] = []
         """What the engine wanted before `start`."""
@@ -138,8 +113,6 @@ class Fleet:
         """What the analyst carries, by repository; the outcome of any other job is nobody's any more."""
         self._identities: dict[RepoPath, Identity] = {}
         self._began: dict[RepoPath, float] = {}
-        self._open: dict[QueryId, _Open] = {}
-        self._ids = itertools.count(1)
         self._tick: Timer | None = None
         self._sorted: list[RepoPath] | None = None
 
@@ -291,7 +264,6 @@ class Fleet:
         verify: bool = False,
     ) -> QueryId:
         """Answer about `scope`, at once or when the answer is known; `wait_s` 0: with what is known now."""
-        query = QueryId(next(self._ids))
         wait = wait_s is None or wait_s > 0
         if wait:
             self.start()
@@ -303,10 +275,7 @@ class Fleet:
         epoch = time.time()
         for top in scope.tops or scope.only:
             self.roots.touch(top, epoch)
-        deadline = None
-        if wait_s is not None and wait_s > 0:
-            deadline = self._loop.call_later(wait_s, lambda: self.abandon(query))
-        self._open[query] = _Open(scope, on_complete, deadline)
+        query = self.queries.open(scope, on_complete, wait_s, self.abandon)
         discovering = not scope.only and self.roots.looking(scope.tops)
         self._feed(Asked(query, scope.tops, members, discovering, wait, verify, epoch))
         return query
@@ -318,16 +287,8 @@ class Fleet:
 
     def abandon(self, query: QueryId) -> None:
         """The deadline passed, or nobody wants the answer any more: complete with what there is."""
-        if query in self._open:
+        if query in self.queries:
             self._feed(Expired(query))
-
-    def progress(self, query: QueryId) -> tuple[bool, int, int]:
-        """(looking for repositories still, answered, found)."""
-        state = self.engine.queries.get(query)
-        if state is None:
-            return False, 0, 0
-        found = len(state.members)
-        return state.discovering, found - len(state.need), found
 
     def _members(self, scope: Scope) -> list[RepoPath]:
         return list(scope.only) or [repository.path for repository in self.below(scope.tops)]
@@ -495,7 +456,7 @@ class Fleet:
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Complete():
-                self._complete(effect.query)
+                self.queries.complete(effect.query)
             case Release():
                 self.increments.drop(effect.path)
                 self.watcher.release(effect.path)
@@ -607,26 +568,6 @@ class Fleet:
         repository = self.engine.repositories.get(path)
         if isinstance(outcome, AnalysedOutcome) and repository is not None and repository.watch is Watch.WATCHED:
             self.increments.prime(repository.location, outcome, lambda: repository.outcome is outcome)
-
-    def _complete(self, query: QueryId) -> None:
-        opened = self._open.pop(query, None)
-        if opened is None or query not in self.engine.queries:
-            return
-        if opened.deadline is not None:
-            opened.deadline.cancel()
-        unanswered = self.engine.unanswered(query)
-        members = self.engine.queries[query].members
-        self.engine.close(query)
-        epoch = time.time()
-        answer = []
-        for path in sorted(members):
-            repository = self.engine.repositories.get(path)
-            if repository is None or (repository.gone_shown and not opened.scope.only):
-                continue
-            answer.append((repository, repository.standing(fresh=path not in unanswered, epoch=epoch)))
-            # Shown once, in a list; whoever names it is told again.
-            repository.gone_shown = repository.gone and not opened.scope.only
-        opened.on_complete(Answer(answer))
 
     def _publish(self, repository: Repository) -> None:
         self._save(repository)

@@ -15,7 +15,8 @@ from typing import Any
 from gitwatchd import __version__
 from gitwatchd.daemon.audit import Audit
 from gitwatchd.daemon.doctor import Doctor
-from gitwatchd.daemon.fleet import Answer, Fleet, Scope
+from gitwatchd.daemon.fleet import Fleet
+from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.daemon.requests import (
     Named,
     find_worktree_top,
@@ -148,7 +149,7 @@ class Methods:
                 self._tell_progress(query, waiting)
 
     def _tell_progress(self, query: QueryId, waiting: _Waiting) -> None:
-        discovering, answered, found = self._fleet.progress(query)
+        discovering, answered, found = self._fleet.queries.progress(query)
         phase = "discovering" if discovering else "analysing"
         waiting.session.notify("progress", [{"phase": phase, "found": found, "done": answered, "total": found}])
         waiting.progress = self._loop.call_later(PROGRESS_EVERY_S, lambda: self._tell_progress(query, waiting))

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gitwatchd.daemon.fleet import Fleet, Scope
+from gitwatchd.daemon.fleet import Fleet
+from gitwatchd.daemon.queries import Scope
 from gitwatchd.errors import UserError
 from gitwatchd.model.report import Wire, text_or_bytes
 from gitwatchd.model.repository import RepoPath
