@@ -29,6 +29,8 @@ from gitwatchd.model.report import Facts, Standing, State, Watch, facts_to_wire,
 from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Outcome, Unsafe
 from gitwatchd.render.status_view import render_status
 from gitwatchd.render.table import row_of
+from gitwatchd.settings.colours import palette
+from gitwatchd.settings.model import DEFAULTS
 from gitwatchd.watch.discovery import find_repositories
 
 _STEP_S = 0.02
@@ -50,7 +52,7 @@ def direct(invocation: Invocation) -> int:
         base=roots[0] if len(roots) == 1 else None,
         home=os.fsencode(os.environ.get("HOME", "")) or None,
         width=output.width(output.STDOUT),
-        colour=output.wants_colour(),
+        colour=palette(DEFAULTS.colours) if output.wants_colour() else {},
         now=time.time(),
     )
     output.write_text(view.text)

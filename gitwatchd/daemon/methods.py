@@ -38,7 +38,10 @@ from gitwatchd.model.report import Standing, text_or_bytes
 from gitwatchd.model.repository import Analysed, RepoPath
 from gitwatchd.render.doctor_view import doctor_failed, render_doctor
 from gitwatchd.render.status_view import render_status
+from gitwatchd.render.table import Palette
 from gitwatchd.server.session import Session
+from gitwatchd.settings.colours import palette
+from gitwatchd.settings.model import DEFAULTS
 from gitwatchd.store.intent import RootKind
 from gitwatchd.wire.rpc import FAILED, PROTOCOL, UNKNOWN_METHOD, USAGE, Request
 
@@ -206,7 +209,7 @@ class Methods:
         view = request.params[0] if request.params else None
         options = options_of(request.params, 1)
         width = option(options, "width", int)
-        colour = option(options, "colour", bool, False)
+        colour = palette(DEFAULTS.colours) if option(options, "colour", bool, False) else {}
         if view == "doctor":
             facts = self._doctor.facts()
             text = render_doctor(facts, width=width, colour=colour, now=time.time())
@@ -222,7 +225,7 @@ class Methods:
         )  # fmt: skip
 
     def _drawn(
-        self, answer: Answer, named: Named, paths: list[bytes], width: int | None, colour: bool
+        self, answer: Answer, named: Named, paths: list[bytes], width: int | None, colour: Palette
     ) -> dict[str, Any]:
         base = named.scope.tops[0] if len(paths) == 1 and named.scope.tops else None
         view = render_status(

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gitwatchd.render.table import age_shown
+from gitwatchd.render.table import Palette, age_shown
 from gitwatchd.render.text import clip_end, shown, width_of
 
 _TITLES = {
@@ -40,7 +40,7 @@ _LEVELS = {
 _LAST = ("problems", "errors")
 
 
-def render_doctor(facts: Mapping[str, Any], *, width: int | None, colour: bool, now: float) -> str:
+def render_doctor(facts: Mapping[str, Any], *, width: int | None, colour: Palette, now: float) -> str:
     """`facts` as in the module's docstring, any part of it absent; ends with a newline."""
     lines = _heading("gitwatchd", colour)
     lines += _pairs({key: value for key, value in facts.items() if not _is_section(value)}, now)
@@ -85,12 +85,17 @@ def _is_section(value: object) -> bool:
     return isinstance(value, (Mapping, list, tuple))
 
 
-def _heading(text: str, colour: bool) -> list[str]:
-    return [f"\x1b[1m{text}\x1b[0m" if colour else text]
+def _heading(text: str, colour: Palette) -> list[str]:
+    return [_drawn(text, "title", colour)]
 
 
-def _mark(text: str, colour: bool) -> list[str]:
-    return [f"\x1b[31m{text}\x1b[0m" if colour else text]
+def _mark(text: str, colour: Palette) -> list[str]:
+    return [_drawn(text, "failure", colour)]
+
+
+def _drawn(text: str, role: str, colour: Palette) -> str:
+    look = colour.get(role)
+    return f"\x1b[{look}m{text}\x1b[0m" if look else text
 
 
 def _named(section: str, values: Mapping[str, Any]) -> dict[str, Any]:

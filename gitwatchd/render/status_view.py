@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gitwatchd.model.report import Standing, State
-from gitwatchd.render.table import Row, path_shown, status_table
+from gitwatchd.render.table import Palette, Row, path_shown, status_table
 from gitwatchd.render.text import shown
 
 
@@ -32,7 +32,7 @@ def render_status(
     base: bytes | None,
     home: bytes | None,
     width: int | None,
-    colour: bool,
+    colour: Palette,
     now: float,
 ) -> StatusView:
     """`repositories` in the order in which they are shown; the other arguments as in `status_table`."""

@@ -5,29 +5,35 @@ a `Row` is built once per analysis and cached by its owner, and drawing 500 cach
 table library took 200-420 ms).
 Invariant: with a width, no line is wider. Without one (not a terminal) nothing is cut.
 Invariant: colour only repeats what symbols and words already say.
+
+A cell names the role that it plays; what that looks like is the palette's to say (`gitwatchd.settings.colours`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gitwatchd.model.report import Action, Counts, Facts, Standing, State, Tracking
 from gitwatchd.model.repository import Location
 from gitwatchd.render.text import clip_end, clip_start, shown, width_of
 
-_BOLD, _DIM, _RED, _GREEN, _YELLOW, _CYAN = "1", "2", "31", "32", "33", "36"
+Palette = Mapping[str, str]
+"""SGR parameters by role; empty: no colour."""
+
+_TITLE, _CLEAN_ROLE, _CHANGED, _CONFLICT = "title", "clean", "changed", "conflict"
+_TRACKING, _ATTENTION, _FAILURE, _FAINT = "tracking", "attention", "failure", "faint"
 _OID_DIGITS = 8
 _GAP = "  "
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`width` in terminal columns, `colour` an SGR parameter or empty."""
+    """`width` in terminal columns, `role` a key of the palette or empty."""
 
     text: str = ""
     width: int = 0
-    colour: str = ""
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +55,12 @@ class Row:
 
 
 _EMPTY = Cell()
-_CLEAN = Cell("clean", 5, _GREEN)
-_BARE = Cell("bare", 4, _DIM)
+_CLEAN = Cell("clean", 5, _CLEAN_ROLE)
+_BARE = Cell("bare", 4, _FAINT)
 _LEVEL = Cell("=", 1)
-_STATE_COLOURS = {
-    State.STALE: _YELLOW, State.PENDING: _CYAN, State.FAILED: _RED, State.UNSAFE: _RED, State.GONE: _DIM,
+_STATE_ROLES = {
+    State.STALE: _ATTENTION, State.PENDING: _ATTENTION, State.FAILED: _FAILURE, State.UNSAFE: _FAILURE,
+    State.GONE: _FAINT,
 }  # fmt: skip
 
 
@@ -77,8 +84,8 @@ def row_of(location: Location, facts: Facts | None, standing: Standing) -> Row:
     )
 
 
-def _cell(text: str, colour: str = "") -> Cell:
-    return Cell(text, width_of(text), colour)
+def _cell(text: str, role: str = "") -> Cell:
+    return Cell(text, width_of(text), role)
 
 
 def _branch_cell(facts: Facts) -> Cell:
@@ -86,7 +93,7 @@ def _branch_cell(facts: Facts) -> Cell:
         return _cell(shown(facts.branch) + (" (unborn)" if facts.unborn else ""))
     if facts.oid is None:
         return _EMPTY
-    return _cell(f"({shown(facts.oid[:_OID_DIGITS])})", _YELLOW)
+    return _cell(f"({shown(facts.oid[:_OID_DIGITS])})", _ATTENTION)
 
 
 def _changes_cell(counts: Counts) -> Cell:
@@ -97,32 +104,32 @@ def _changes_cell(counts: Counts) -> Cell:
         )
         if count
     ]  # fmt: skip
-    return _cell(" ".join(parts), _RED if counts.conflicted else _YELLOW) if parts else _CLEAN
+    return _cell(" ".join(parts), _CONFLICT if counts.conflicted else _CHANGED) if parts else _CLEAN
 
 
 def _remote_cell(upstream: Tracking | None) -> Cell:
     if upstream is None:
         return _EMPTY
     if upstream.gone:
-        return _cell("gone", _YELLOW)
+        return _cell("gone", _ATTENTION)
     parts = [f"{arrow}{count}" for arrow, count in (("↑", upstream.ahead), ("↓", upstream.behind)) if count]
     if not parts and upstream.ahead is None:
         return _EMPTY  # nothing to compare: no commit yet
-    return _cell(" ".join(parts), _CYAN) if parts else _LEVEL
+    return _cell(" ".join(parts), _TRACKING) if parts else _LEVEL
 
 
 def _action_cell(action: Action | None) -> Cell:
     if action is None:
         return _EMPTY
     steps = f" {action.step}/{action.total}" if action.step and action.total else ""
-    return _cell(shown(action.name) + steps, _YELLOW)
+    return _cell(shown(action.name) + steps, _ATTENTION)
 
 
 def _note_cell(standing: Standing) -> Cell:
     if standing.state is State.FRESH:
         return _EMPTY
     reason = f": {shown(standing.reason)}" if standing.reason else ""
-    return _cell(f"{standing.state}{reason}", _STATE_COLOURS[standing.state])
+    return _cell(f"{standing.state}{reason}", _STATE_ROLES[standing.state])
 
 
 def path_shown(path: bytes, base: bytes | None, home: bytes | None) -> str:
@@ -186,7 +193,7 @@ def status_table(
     base: bytes | None,
     home: bytes | None,
     width: int | None,
-    colour: bool,
+    colour: Palette,
     now: float,
 ) -> str:
     """The table with a legend above and a summary below; ends with a newline. Keeps the order of `rows`.
@@ -205,7 +212,7 @@ def status_table(
         (_REMOTE, [row.remote for row in rows]),
         (_ACTION, [row.action for row in rows]),
         (_STASHES, [row.stashes for row in rows]),
-        (_AGE, [Cell(age, len(age), _DIM) for age in ages]),
+        (_AGE, [Cell(age, len(age), _FAINT) for age in ages]),
         (_NOTE, [row.note for row in rows]),
     ]
     natural = [max([cell.width for cell in cells]) for _, cells in columns]
@@ -213,7 +220,7 @@ def status_table(
     filled = [(*column, size) for column, size in zip(columns, natural, strict=True) if size]
     widths = _layout([(column, max(size, len(column.title))) for column, _, size in filled], width)
     drawn = [
-        [_draw(Cell(column.title, len(column.title), _BOLD), column, widths[column], colour)]
+        [_draw(Cell(column.title, len(column.title), _TITLE), column, widths[column], colour)]
         + [_draw(cell, column, widths[column], colour) for cell in cells]
         for column, cells, _ in filled
         if column in widths
@@ -226,14 +233,14 @@ def _line(text: str, width: int | None) -> str:
     return (text if width is None else clip_end(text, width)) + "\n"
 
 
-def _draw(cell: Cell, column: _Column, width: int, colour: bool) -> str:
+def _draw(cell: Cell, column: _Column, width: int, colour: Palette) -> str:
     text, size = cell.text, cell.width
     if size > width:
         text = column.clip(text, width)
         size = width_of(text)
     padding = " " * (width - size)
-    if colour and cell.colour and text:
-        return f"\x1b[{cell.colour}m{text}\x1b[0m{padding}"
+    if text and (look := colour.get(cell.role)):
+        return f"\x1b[{look}m{text}\x1b[0m{padding}"
     return text + padding
 
 
@@ -272,7 +279,7 @@ def summary(rows: Sequence[Row]) -> str:
         (sum([row.behind for row in rows]), "behind"),
     ]
     states = [row.state for row in rows]
-    parts += [(states.count(state), state.value) for state in _STATE_COLOURS]
+    parts += [(states.count(state), state.value) for state in _STATE_ROLES]
     told = ", ".join(f"{count} {word}" for count, word in parts if count)
     noun = "repository" if len(rows) == 1 else "repositories"
     return f"{len(rows)} {noun}: {told}" if told else f"{len(rows)} {noun}" + (": all clean" if rows else "")

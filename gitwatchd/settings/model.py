@@ -41,6 +41,23 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Colours:
+    """What each role in the tables is drawn in: words of `gitwatchd.settings.colours`, separated by spaces."""
+
+    title: str = "bold"
+    clean: str = "green"
+    changed: str = "yellow"
+    conflict: str = "red"
+    tracking: str = "cyan"
+    """Ahead, behind."""
+    attention: str = "yellow"
+    """Detached, an operation in progress, an upstream that is gone, an answer that is not fresh."""
+    failure: str = "red"
+    faint: str = "dim"
+    """What matters less: ages, bare, gone."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     roots: tuple[bytes, ...] = ()
     """Directories whose repositories are watched for ever. Absolute, `~` expanded, symlinks not followed yet."""
@@ -52,8 +69,7 @@ class Settings:
     """Of the status table, as `--columns` takes them; empty: the built-in ones."""
     groups: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     """`@NAME` stands for the repositories that match any of these globs."""
-    colours: Mapping[str, str] = field(default_factory=dict)
-    """What a role of the tables (`gitwatchd.render.palette`) is drawn in: names of colours and attributes."""
+    colours: Colours = Colours()
     limits: Limits = Limits()
     fetch: Fetch = Fetch()
     prompt: Prompt = Prompt()

@@ -20,7 +20,7 @@ FACTS = {
 
 
 def test_everything_is_told() -> None:
-    assert render_doctor(FACTS, width=None, colour=False, now=1120.0).splitlines() == [
+    assert render_doctor(FACTS, width=None, colour={}, now=1120.0).splitlines() == [
         "gitwatchd",
         "  version      0.1.0",
         "  git version  2.39.5",
@@ -67,7 +67,7 @@ def test_wrong_answers_and_failed_repositories_fail_but_problems_do_not() -> Non
 
 
 def test_width_and_colour() -> None:
-    text = render_doctor(FACTS, width=30, colour=True, now=1120.0)
+    text = render_doctor(FACTS, width=30, colour={"title": "1"}, now=1120.0)
     assert "\x1b[1mgitwatchd\x1b[0m\n" in text
     assert all(width_of(line) <= 30 for line in text.splitlines() if not line.startswith("\x1b"))
-    assert render_doctor({}, width=None, colour=False, now=0.0) == "gitwatchd\n"
+    assert render_doctor({}, width=None, colour={}, now=0.0) == "gitwatchd\n"

@@ -13,7 +13,7 @@ def view(*standings: Standing) -> StatusView:
     for number, standing in enumerate(standings):
         path = RepoPath(b"/r%d" % number)
         rows.append((row_of(Location(path, path, path, False), None, standing), standing))
-    return render_status(rows, base=None, home=None, width=None, colour=False, now=0.0)
+    return render_status(rows, base=None, home=None, width=None, colour={}, now=0.0)
 
 
 def test_alike_notes_are_one_line_with_their_hint() -> None:

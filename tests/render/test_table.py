@@ -8,6 +8,8 @@ from gitwatchd.model.report import Action, Counts, Facts, Standing, State, Track
 from gitwatchd.model.repository import Location, RepoPath
 from gitwatchd.render.table import Row, age_shown, path_shown, row_of, status_table
 from gitwatchd.render.text import width_of
+from gitwatchd.settings.colours import palette
+from gitwatchd.settings.model import Colours
 
 NOW = 1_700_000_000.0
 
@@ -29,7 +31,8 @@ def upstream(ahead: int = 0, behind: int = 0, *, gone: bool = False) -> Tracking
 
 
 def draw(rows: list[Row], width: int | None = None, *, colour: bool = False) -> list[str]:
-    text = status_table(rows, base=b"/home/u/src", home=b"/home/u", width=width, colour=colour, now=NOW)
+    looks = palette(Colours()) if colour else {}
+    text = status_table(rows, base=b"/home/u/src", home=b"/home/u", width=width, colour=looks, now=NOW)
     assert text.endswith("\n")
     return text.splitlines()
 
