@@ -13,6 +13,7 @@ from enum import Enum, auto
 from gitwatchd.errors import GitwatchError
 from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import Index
+from gitwatchd.git.layout import read_location
 from gitwatchd.git.repository_config import RepositoryConfig
 from gitwatchd.git.status_settings import Renames, StatusSettings, UntrackedFiles, status_settings
 from gitwatchd.model.repository import Location
@@ -58,8 +59,9 @@ def read_terms(location: Location, config: RepositoryConfig, index: Index, attri
     settings = status_settings(config)
     if not settings.stat_is_default:
         raise Inexact("equal stat data do not mean an unchanged file by its configuration")
-    if config.find(b"core.worktree") is not None:
-        raise Inexact("core.worktree is set")
+    # A submodule's names its own place; where it leads elsewhere, git may find another repository from there.
+    if config.find(b"core.worktree") is not None and read_location(location.path) != location:
+        raise Inexact("core.worktree leads elsewhere")
     if settings.untracked_files is UntrackedFiles.ALL:
         raise Inexact("status.showUntrackedFiles is all")
     if settings.renames is Renames.COPIES:

@@ -401,6 +401,15 @@ def test_sparse_checkout_hides_and_shows(git: Git, follow: Follow) -> None:
         followed.after(lambda: write(git.path / "c/three", b"present\n"))
 
 
+def test_a_submodule_is_followed_for_itself_although_it_names_its_worktree(git: Git, follow: Follow) -> None:
+    _add_submodule(git)
+    sub = Git(git.path / "sub")
+    assert sub("config", "core.worktree").strip() == b"../../../sub"
+    followed = follow(sub)
+    followed.after(lambda: write(sub.path / "new/untracked", b""))
+    followed.expect_git_s()
+
+
 def _add_submodule(git: Git) -> None:
     inner = Git(git.path.parent / "inner")
     inner.path.mkdir()
