@@ -82,6 +82,8 @@ class RepositoryState:
         self._gitlinks = frozenset(index.gitlinks())
         """They are those of every later index too: where one comes or goes git is asked."""
         self._conflicts = set(index.conflicts())
+        self._may_hide = terms.renames and bool(self._conflicts)
+        """git's answer may have left out deleted files, for the sake of a path in conflict."""
         self._flagged = [0, 0]
         """Entries with skip-worktree, with assume-unchanged."""
         links: dict[bytes, bool] = {b"": False}
@@ -108,6 +110,7 @@ class RepositoryState:
             state._staged.restage(path, head, index)
         state._unclean, state._untracked = sight.unclean, sight.untracked
         state._hashed_clean = sight.hashed_clean
+        state._may_hide = False  # every entry was compared
         state._staged.check_renames(index)
         return state
 
@@ -149,9 +152,10 @@ class RepositoryState:
         """Raises Inexact where a path in conflict, which changed, matters for others.
 
         git looks for renames in the worktree's column too, takes files in conflict for possible new names, and then
-        does not list the files that it takes for their old ones: deleted files stay hidden while a conflict lasts.
+        does not list the files that it takes for their old ones: while a conflict lasts that git told us of, we do not
+        know what it hides. Where the conflict came later every deleted file is known (and `build_status` refuses).
         """
-        if self._terms.renames:
+        if self._may_hide:
             raise Inexact("a path in conflict changed")
 
     def _count_flags(self, flags: int, by: int) -> None:

@@ -206,6 +206,48 @@ def test_a_deleted_file_may_count_as_renamed_to_one_in_conflict(git: Git, follow
         followed.after(lambda: git("add", "other"))
 
 
+def test_a_conflict_from_its_beginning_to_its_end_without_git(git: Git, follow: Follow) -> None:
+    git("checkout", "-q", "-b", "theirs")
+    write(git.path / "top", b"theirs\n")
+    write(git.path / "a/new", b"theirs\n")
+    git("add", "-A")
+    git("commit", "-qm", "theirs")
+    git("checkout", "-q", "main")
+    write(git.path / "top", b"ours\n")
+    git("commit", "-qam", "ours")
+    followed = follow(git)
+    followed.after(lambda: git.ask("merge", "-q", "theirs"))
+    followed.expect_git_s()
+    followed.after(lambda: append(git.path / "top", b"and both\n"))
+    followed.expect_git_s()
+    followed.after((git.path / "top").unlink)
+    followed.expect_git_s()
+    followed.after(lambda: write(git.path / "top", b"both\n"))
+    followed.expect_git_s()
+    followed.after(lambda: git("add", "top"))
+    followed.expect_git_s()
+    followed.after(lambda: git("commit", "-qm", "merged"))
+    followed.expect_git_s()
+
+
+def test_a_file_deleted_before_the_conflict_and_one_after_it(git: Git, follow: Follow) -> None:
+    """Both are known; git may take either for the old name of the one in conflict."""
+    write(git.path / "long", b"one\ntwo\nthree\n" * 20)
+    write(git.path / "other", b"one\ntwo\nthree\n" * 20 + b"four\n")
+    git("add", "-A")
+    git("commit", "-qm", "long")
+    followed = follow(git)
+    followed.after((git.path / "long").unlink)
+    followed.after(lambda: _conflict(git, "other", (1,)))
+    with pytest.raises(Inexact):
+        followed.entries()
+    followed.after(lambda: write(git.path / "long", b"one\ntwo\nthree\n" * 20))
+    followed.expect_git_s()
+    followed.after((git.path / "long").unlink)
+    with pytest.raises(Inexact):
+        followed.entries()
+
+
 def test_a_file_in_conflict_that_goes_beyond_a_link_may_give_back_what_it_hid(git: Git, follow: Follow) -> None:
     _conflict(git, "a/one", (1, 2, 3))
     followed = follow(git)
