@@ -145,6 +145,10 @@ def _ask_git(
         if parsed is None or not _same_flags(index, parsed):
             copy.spoil()
             return answer, index, False
+        if parsed.newest_ctime_s() >= copy.began_s:
+            # git compares ctimes by whole seconds and guards only mtimes against a second change within one: an edit of
+            # the same size that puts the mtime back would go unseen by this copy, not by the user's index.
+            copy.spoil()
         return answer, parsed, True
 
 

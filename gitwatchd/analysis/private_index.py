@@ -88,6 +88,11 @@ class PrivateCopy:
         self._began_ns = time.time_ns()
         self._spoilt = False
 
+    @property
+    def began_s(self) -> int:
+        """Epoch seconds at which git was about to look at the files."""
+        return self._began_ns // 1_000_000_000
+
     def intact(self) -> bool:
         """To be asked after git ran: whether the copy is still there.
 
@@ -102,7 +107,7 @@ class PrivateCopy:
         return self._made_now and os.stat(self.path).st_ino == self._inode
 
     def spoil(self) -> None:
-        """git wrote more into it than fresh stats: it stands for the user's index no longer."""
+        """Not to be used again: what git wrote into it is more than, or less than, what it will always find."""
         self._spoilt = True
 
     def settle(self) -> None:

@@ -46,6 +46,7 @@ _KIND_AT = 26
 """The byte of an entry's mode that tells a submodule (0o160000) from all else."""
 _GITLINK = re.compile(rb"\xe0")
 _MTIME = struct.Struct(">8xII")
+_CTIME = struct.Struct(">I")
 
 
 class IndexEntry(NamedTuple):
@@ -190,6 +191,10 @@ class Index:
             offsets = self.offsets[:-1]
         seconds, nanoseconds = max(map(_MTIME.unpack_from, repeat(self.raw), offsets), default=(0, 0))
         return seconds * 1_000_000_000 + nanoseconds or None
+
+    def newest_ctime_s(self) -> int:
+        """Newest recorded ctime in whole seconds, which is what git compares; 0 when there is no entry."""
+        return max((ctime_s for (ctime_s,) in map(_CTIME.unpack_from, repeat(self.raw), self.offsets[:-1])), default=0)
 
     def cache_tree_root(self) -> bytes | None:
         """Raw oid of the tree that the index as a whole stands for, where git left one that is valid."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,34 @@ def set_trap(git: Git, proof: Path) -> None:
     info.mkdir(exist_ok=True)
     (info / "attributes").write_text("* filter=trap\n")
     os.utime(git.path / "f", ns=(10**18, 10**18))
+
+
+def test_an_edit_that_keeps_its_times_within_the_second_of_a_refresh(
+    repository: Make, judge: Judge, job_of: Callable[..., Job], wait_until: Callable[..., object]
+) -> None:
+    """The user's index has an older ctime for the file and shows the edit; git's refreshed copy has the same second."""
+    git = repository({"f": b"1\n"})
+    os.utime(git.path / "f", ns=(10**18, 10**18))
+    git("update-index", "--refresh")
+
+    def within_one_later_second() -> Outcome | None:
+        indexed_s = (git.path / ".git/index").stat().st_mtime // 1
+        wait_until(lambda: time.time() // 1 > indexed_s and 0.1 < time.time() % 1 < 0.4)  # files' clock is some ms late
+        os.utime(git.path / "f", ns=(10**18, 10**18))
+        job = replace(job_of(git.path), by_git=True)
+        refreshed_s = (git.path / "f").stat().st_ctime_ns // 10**9
+        analyse(job)
+        (git.path / "f").write_bytes(b"2\n")
+        os.utime(git.path / "f", ns=(10**18, 10**18))
+        if (git.path / "f").stat().st_ctime_ns // 10**9 != refreshed_s:
+            git("checkout", "-q", "--", "f")  # the machine was too slow for the case to arise
+            return None
+        return analyse(job)
+
+    outcome = wait_until(within_one_later_second)
+    assert isinstance(outcome, Analysed)
+    assert b" f\0" in judge(git.path)
+    assert outcome.entries == judge(git.path)
 
 
 def test_the_judges_bytes_and_nothing_written(repository: Make, judge: Judge, analysed: Analyse) -> None:
