@@ -7,7 +7,7 @@ is git's own answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,7 @@ def repository(tmp_path: Path) -> Callable[..., Git]:
 
 @pytest.fixture
 def start_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
-    """`start_daemon(*arguments, env=...)`: a daemon with its state below tmp_path (kept when it ends).
+    """`start_daemon(*arguments, env=..., before=...)`: a daemon with its state below tmp_path (kept when it ends).
 
     Those that still run at the end of the test are stopped and verified.
     """
@@ -77,8 +77,8 @@ def start_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 
     started: list[Daemon] = []
 
-    def start(*arguments: str, env: Mapping[str, str] | None = None) -> Daemon:
-        started.append(Daemon(tmp_path / "state", *arguments, env=env))
+    def start(*arguments: str, env: Mapping[str, str] | None = None, before: Sequence[str] = ()) -> Daemon:
+        started.append(Daemon(tmp_path / "state", *arguments, env=env, before=before))
         return started[-1]
 
     yield start

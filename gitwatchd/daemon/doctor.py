@@ -11,18 +11,22 @@ import platform
 import resource
 import time
 from collections import Counter, deque
+from heapq import nlargest
+from operator import itemgetter
 from typing import Any
 
 from gitwatchd import __version__
 from gitwatchd.daemon.audit import Audit
 from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.engine.events import Level
+from gitwatchd.engine.repository import Repository
 from gitwatchd.model.report import State, Watch, text_or_bytes
 from gitwatchd.wire.address import Places
 
 _KEPT_ERRORS = 20
 _SHOWN_DEGRADED = 50
 _SHOWN_REASONS = 12
+_SHOWN_HOLDERS = 10
 
 
 class LastErrors(logging.Handler):
@@ -53,6 +57,7 @@ class Doctor:
     def facts(self) -> dict[str, Any]:
         """The map of `gitwatchd.render.doctor_view`."""
         from gitwatchd.git.child import git_path, git_version
+        from gitwatchd.watch.limits import more_watches_hint
 
         fleet, places, audit = self._fleet, self._places, self._audit
         epoch = time.time()
@@ -63,11 +68,18 @@ class Doctor:
             standing = repository.standing(fresh=repository.current, epoch=epoch)
             states[standing.state.value] += 1
             watches[standing.watch.value] += 1
-            if standing.watch is not Watch.WATCHED or standing.state in (State.FAILED, State.UNSAFE):
-                degraded.append(
-                    {"what": f"{os.fsdecode(repository.path)}: {standing.state}, {standing.watch}: {standing.reason}",
-                     "hint": standing.hint}
-                )  # fmt: skip
+            if standing.state in (State.FAILED, State.UNSAFE):
+                degraded.append(_degraded(repository, standing.state, standing.reason, standing.hint))
+            elif standing.watch is not Watch.WATCHED and not repository.gone:
+                degraded.append(_degraded(repository, standing.watch, repository.watch_reason, repository.watch_hint))
+        if fleet.watcher.discovery_is_blind:
+            degraded.append(
+                {
+                    "what": "no watches are left for places where new repositories may appear: they are looked for when"
+                    " somebody asks",
+                    "hint": more_watches_hint(fleet.engine.budget.wanted),
+                }
+            )
         degraded += [
             {"what": f"{os.fsdecode(path)}: cannot be read: {reason}", "hint": ""}
             for path, reason in fleet.roots.unreadable.items()
@@ -93,11 +105,16 @@ class Doctor:
             },
             "watches": {
                 "used": counted["watches"],
-                "budget": _read_limit("max_user_watches"),
+                "budget": counted["budget"],
+                "wanted": max(counted["watches"] or 0, fleet.engine.budget.wanted),
                 "descriptors": counted["queues"],
                 "discovery": counted["discovery_watches"],
                 "events": counted["events"],
                 "overflows": counted["overflows"],
+            },
+            "watches_by_repository": {
+                os.fsdecode(path): held
+                for path, held in nlargest(_SHOWN_HOLDERS, fleet.engine.budget.held.items(), key=itemgetter(1))
             },
             "repositories": {
                 "total": len(fleet.engine.repositories), "by_state": dict(states), "by_watch": dict(watches),
@@ -112,6 +129,10 @@ class Doctor:
             "problems": self.problems + degraded[:_SHOWN_DEGRADED],
             "errors": list(self._errors.records),
         }  # fmt: skip
+
+
+def _degraded(repository: Repository, how: str, reason: str, hint: str) -> dict[str, str]:
+    return {"what": f"{os.fsdecode(repository.path)}: {how}: {reason}", "hint": hint}
 
 
 def _read_limit(name: str) -> int | None:

@@ -40,8 +40,13 @@ from gitwatchd.engine.events import (
     Level,
     Publish,
     QueryId,
+    Refused,
     Release,
+    ResumeDiscovery,
+    Roomier,
+    StopDiscovery,
     Tick,
+    Unwatch,
     Walk,
     Walked,
 )
@@ -73,6 +78,8 @@ WALKS_FOR_WORKERS = 20
 JOB_TIMEOUT_S = 120.0
 """A whole `git status` of the largest repositories on a cold disk takes tens of seconds; what takes longer hangs."""
 GONE_SHOWN_S = 24 * 3600.0
+LOOK_FOR_ROOM_S = 2.0
+"""While a repository is polled for want of watches the limits are read this often: two small files of /proc."""
 
 
 class Fleet:
@@ -114,6 +121,8 @@ class Fleet:
         self._identities: dict[RepoPath, Identity] = {}
         self._began: dict[RepoPath, float] = {}
         self._tick: Timer | None = None
+        self._room: Timer | None = None
+        """The next look for room, while somebody goes without."""
         self._sorted: list[RepoPath] | None = None
 
     # ---- the shells. Made when they are first needed: their imports (watchdog, the readers of git's files) are most of
@@ -275,6 +284,10 @@ class Fleet:
         epoch = time.time()
         for top in scope.tops or scope.only:
             self.roots.touch(top, epoch)
+        if wait and self.watcher.discovery_is_blind:
+            for top in scope.tops:
+                if not self.roots.looking((top,)):
+                    self.roots.look(top)
         query = self.queries.open(scope, on_complete, wait_s, self.abandon)
         discovering = not scope.only and self.roots.looking(scope.tops)
         self._feed(Asked(query, scope.tops, members, discovering, wait, verify, epoch))
@@ -373,7 +386,12 @@ class Fleet:
             # It was a repository of its own until its parent's index named it.
             if submodule.path in self.engine.repositories and not self.roots.is_root(submodule.path):
                 self._feed(Forgotten(submodule.path))
-        self._feed(Walked(result.location, result.watch, result.reason, result.hint, outcome, result.began))
+        self._feed(
+            Walked(
+                result.location, result.watch, result.reason, result.hint, outcome, result.began, result.watches,
+                result.shortage,
+            )
+        )  # fmt: skip
 
     def _lose(self, path: RepoPath) -> None:
         self._identities.pop(path, None)
@@ -394,6 +412,9 @@ class Fleet:
 
     def on_discovered(self, root: bytes, unreadable: list[tuple[bytes, str]]) -> None:
         self.roots.ended(root, unreadable)
+        held = self.watcher.discovery_refused
+        if held is not None:
+            self._feed(Refused(held))
         for query, waiting in list(self.engine.queries.items()):
             if waiting.discovering and not self.roots.looking(waiting.scope):
                 self._feed(Discovered(query))
@@ -440,6 +461,13 @@ class Fleet:
             else:
                 self._held_back.append(effect)
         self._set_tick()
+        if self._room is None and engine.budget.degraded and self._started:
+            self._room = self._loop.call_later(LOOK_FOR_ROOM_S, self._look_for_room)
+
+    def _look_for_room(self) -> None:
+        self._room = None
+        raised = self.watcher.look_for_room()
+        self._feed(Roomier(raised.watches, raised.instances, raised.descriptors))
 
     def _set_tick(self) -> None:
         due = self.engine.wake_at()
@@ -466,6 +494,14 @@ class Fleet:
                 self._on_forgotten(effect.path)
                 self._cache.forget([effect.path])
                 self._sorted = None
+            case Unwatch():
+                self.increments.drop(effect.path)
+                self.watcher.release(effect.path)
+            case StopDiscovery():
+                self.watcher.stop_discovery()
+            case ResumeDiscovery():
+                self.watcher.resume_discovery()
+                self.roots.look_everywhere()
             case Walk() | Analyse() | Publish():
                 repository = self.engine.repositories.get(effect.path)
                 if repository is None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from gitwatchd.engine.backlog import Backlog
+from gitwatchd.engine.budget import Budget, Relief
 from gitwatchd.engine.events import (
     Analyse,
     Analysed,
@@ -33,8 +34,13 @@ from gitwatchd.engine.events import (
     Level,
     Publish,
     QueryId,
+    Refused,
     Release,
+    ResumeDiscovery,
+    Roomier,
+    StopDiscovery,
     Tick,
+    Unwatch,
     Walk,
     Walked,
 )
@@ -55,6 +61,7 @@ class Query:
     discovering: bool = False
     wait: bool = True
     expired: bool = False
+    epoch: float = 0.0
 
     @property
     def done(self) -> bool:
@@ -69,6 +76,7 @@ class Engine:
         self.queries: dict[QueryId, Query] = {}
         self.slots = slots
         self.levels: dict[Level, int] = dict.fromkeys(Level, 0)
+        self.budget = Budget()
         self._analysing = 0
         self._walking = 0
         self._touched: dict[RepoPath, None] = {}
@@ -145,7 +153,13 @@ class Engine:
                     query.expired = True
                     self._complete_if_done(event.query, effects)
             case Forgotten():
-                self._handle_forgotten(event, effects)
+                self._handle_forgotten(event, now, effects)
+            case Refused():
+                self.budget.discovery_refused(event.held)
+                effects.append(StopDiscovery())
+            case Roomier():
+                self.budget.rose(event.watches, instances=event.instances, descriptors=event.descriptors)
+                self._promote(now, effects)
             case Tick():
                 pass
             case _:
@@ -176,6 +190,7 @@ class Engine:
                 query.members.add(path)
                 query.need[path] = repository.generation
                 repository.waiting = True
+                repository.asked_at = max(repository.asked_at, query.epoch)
 
     def _handle_changed(self, event: Changed, now: float) -> None:
         repository = self.repositories.get(event.path)
@@ -218,11 +233,50 @@ class Engine:
             repository.covered = NEVER
         repository.wanted = repository.just_walked = True
         self._touched[repository.path] = None
+        self._settle_watches(repository, event, now, effects)
         if event.outcome is not None and walk is not None and walk.walking and not repository.verify:
             if repository.generation == walk.generation:
                 repository.whole = repository.wanted = False
             self._take_outcome(repository, event.outcome, walk.generation, walk.generation, event.at, now, effects)
             self.levels[Level.L1] += 1
+
+    def _settle_watches(self, repository: Repository, event: Walked, now: float, effects: list[Effect]) -> None:
+        if event.watch is Watch.WATCHED:
+            self.budget.placed(repository.path, event.watches, now)
+        elif event.shortage is None:
+            self.budget.left(repository.path)
+        else:
+            relief = self.budget.ran_short(repository.path, event.shortage, self.repositories, now)
+            if relief is not None:
+                self._relieve(repository, relief, event.hint, effects)
+        self._promote(now, effects)
+
+    def _relieve(self, repository: Repository, relief: Relief, hint: str, effects: list[Effect]) -> None:
+        """Make room for `repository` and walk it again."""
+        if relief.discovery:
+            effects.append(StopDiscovery())
+        for path in relief.demoted:
+            demoted = self.repositories[path]
+            demoted.watch, demoted.watch_hint = Watch.POLLED, hint
+            demoted.watch_reason = "its inotify watches went to repositories asked more recently"
+            # A walk of a part, or one that was owed, would take back what was freed.
+            demoted.walk_all, demoted.new_directories = False, set()
+            demoted.changed_since = None
+            self._touched[path] = None
+            effects.append(Unwatch(path))
+        self._walk_again(repository)
+
+    def _walk_again(self, repository: Repository) -> None:
+        repository.walk_all = repository.wanted = True
+        repository.just_walked = False
+        self._touched[repository.path] = None
+
+    def _promote(self, now: float, effects: list[Effect]) -> None:
+        """Watch again what there is room for."""
+        for path in self.budget.promote(self.repositories, now):
+            self._walk_again(self.repositories[path])
+        if self.budget.rediscover():
+            effects.append(ResumeDiscovery())
 
     def _handle_analysed(self, event: Analysed, now: float, effects: list[Effect]) -> None:
         repository = self.repositories.get(event.path)
@@ -261,6 +315,8 @@ class Engine:
         if isinstance(outcome, Gone):
             repository.walk_all, repository.new_directories = False, set()
             repository.changed_since, repository.wanted = None, False
+            self.budget.left(repository.path)
+            self._promote(now, effects)
         elif repository.covered == repository.generation:
             repository.changed_since = None
         else:
@@ -277,13 +333,17 @@ class Engine:
         self._touched[repository.path] = None
 
     def _handle_asked(self, event: Asked, now: float, effects: list[Effect]) -> None:
-        query = Query(event.scope, set(event.paths), discovering=event.discovering and event.wait, wait=event.wait)
+        discovering = event.discovering and event.wait
+        query = Query(event.scope, set(event.paths), discovering=discovering, wait=event.wait, epoch=event.epoch)
         self.queries[event.query] = query
         for path in event.paths:
             repository = self.repositories.get(path)
             if repository is None:
                 continue
             repository.asked_at = event.epoch
+            relief = self.budget.asked(path, event.epoch, self.repositories, now)
+            if relief is not None:
+                self._relieve(repository, relief, repository.watch_hint, effects)
             if event.verify and not repository.gone:
                 repository.generation += 1
                 repository.whole = repository.verify = True
@@ -303,10 +363,11 @@ class Engine:
             query.expired = True
         self._complete_if_done(event.query, effects)
 
-    def _handle_forgotten(self, event: Forgotten, effects: list[Effect]) -> None:
+    def _handle_forgotten(self, event: Forgotten, now: float, effects: list[Effect]) -> None:
         repository = self.repositories.pop(event.path, None)
         if repository is None:
             return
+        self.budget.left(event.path)
         if repository.running is not None:
             if repository.running.walking:
                 self._walking -= 1
@@ -319,6 +380,7 @@ class Engine:
             query.members.discard(event.path)
             if query.need.pop(event.path, None) is not None:
                 self._complete_if_done(query_id, effects)
+        self._promote(now, effects)
 
     # ---- answers
 

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NewType
 
 from gitwatchd.model.report import Watch
-from gitwatchd.model.repository import Location, Outcome, RepoPath
+from gitwatchd.model.repository import Location, Outcome, RepoPath, Shortage
 
 QueryId = NewType("QueryId", int)
 
@@ -73,6 +73,10 @@ class Walked:
     """What the walk found out by the way: a whole status (L1), of a moment after the watches were in place."""
     at: float = 0.0
     """Epoch seconds when the walk began, with `outcome`."""
+    watches: int = 0
+    """How many it holds, when it is watched."""
+    shortage: Shortage | None = None
+    """It could be watched if there were more room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +126,27 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """Discovery was refused a watch when it held `held`."""
+
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Roomier:
+    """Limits rose: so many more watches may be had, or inotify instances or descriptors can be had again."""
+
+    watches: int = 0
+    instances: bool = False
+    descriptors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed."""
 
 
-Event = Found | Changed | Busy | Walked | Analysed | Asked | Discovered | Expired | Forgotten | Tick
+Event = Found | Changed | Busy | Walked | Analysed | Asked | Discovered | Expired | Forgotten | Refused | Roomier | Tick
 
 # ---- effects
 
@@ -169,4 +189,21 @@ class Release:
     path: RepoPath
 
 
-Effect = Walk | Analyse | Complete | Publish | Release
+@dataclass(frozen=True, slots=True)
+class Unwatch:
+    """Drop the watches of a repository that stays of interest: others need them more. It is polled from now on."""
+
+    path: RepoPath
+
+
+@dataclass(frozen=True, slots=True)
+class StopDiscovery:
+    """Drop the watches outside of repositories: where new ones may be is looked at when somebody asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeDiscovery:
+    """Watch again where new repositories may appear, and look for those that did meanwhile."""
+
+
+Effect = Walk | Analyse | Complete | Publish | Release | Unwatch | StopDiscovery | ResumeDiscovery

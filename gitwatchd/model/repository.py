@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import NewType
 
 from gitwatchd.model.report import Facts
@@ -23,6 +24,28 @@ class Location:
     git_dir: bytes
     common_dir: bytes
     bare: bool
+
+
+class Lack(Enum):
+    """What there was not enough of to watch a repository."""
+
+    WATCHES = auto()
+    INSTANCES = auto()
+    """inotify instances: no queue to watch it with."""
+    DESCRIPTORS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Why a repository could not be watched, when all that it takes is more room."""
+
+    lack: Lack
+    needed: int = 0
+    """Watches that it takes, whole."""
+    placed: int = 0
+    """Those it held when the next one was refused; given back since."""
+    discovery: int = 0
+    """Those that discovery held at that moment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ others after them under their own names, so that a part can tell more without a 
 
     version, python, git, git_version, pid, started_at (epoch s), socket, state_dir, cache_dir, log
     limits {max_user_watches, max_user_instances, max_queued_events, open_files}
-    watches {used, budget, descriptors, discovery}
+    watches {used, budget, wanted, descriptors, discovery}
+    watches_by_repository {path: watches}, the largest
     repositories {total, by_state {..}, by_watch {..}}
     answers {L0, L1, L2, L3}
     audits {done, wrong, unreported}
@@ -26,6 +27,7 @@ from gitwatchd.render.text import clip_end, shown, width_of
 _TITLES = {
     "limits": "limits of the machine",
     "watches": "watches",
+    "watches_by_repository": "watches by repository, the largest",
     "repositories": "repositories",
     "answers": "answers",
     "audits": "audits",

@@ -9,9 +9,21 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
+from errno import EMFILE, ENFILE
 
 from gitwatchd.watch.changes import Role
-from gitwatchd.watch.inotify import ATTRIB, CREATE, DELETE, DELETE_SELF, ISDIR, MOVE_SELF, MOVED_FROM, MOVED_TO
+from gitwatchd.watch.inotify import (
+    ATTRIB,
+    CREATE,
+    DELETE,
+    DELETE_SELF,
+    ISDIR,
+    MOVE_SELF,
+    MOVED_FROM,
+    MOVED_TO,
+    InstanceLimitReached,
+    WatchLimitReached,
+)
 from gitwatchd.watch.table import WatchTable, path_below
 from gitwatchd.watch.walk import git_dir_in_making
 
@@ -42,6 +54,10 @@ class DiscoveryWatch:
         """Paths at and below which repositories may be gone."""
         self.everything = False
         """Events were lost: every root has to be walked again."""
+        self.stopped = False
+        """Its watches were needed elsewhere."""
+        self.refused = False
+        """There was no watch left for a directory."""
         self._awaited: dict[bytes, bytes] = {}
         """Git dirs that are no repositories yet, by the directory that holds their `.git`; discovering thread."""
 
@@ -67,12 +83,26 @@ class DiscoveryWatch:
         if git_dir is not None:
             self._table.withdraw(git_dir, self, Role.NESTED)
 
+    def stop(self) -> None:
+        """Give every watch back. Any thread."""
+        with self._table.lock:
+            self.stopped, self.refused = True, False
+            self._table.release(self)
+
+    def resume(self) -> None:
+        with self._table.lock:
+            self.stopped = self.refused = False
+
     def _add(self, path: bytes, role: Role, prefix: bytes) -> None:
-        try:
-            self._table.add(path, self, role, prefix)
-        except OSError:
-            # Gone, unreadable, or no watches left: discovery is the last to get one, a refresh finds the rest.
-            return
+        with self._table.lock:
+            if self.stopped or self.refused:
+                return
+            try:
+                self._table.add(path, self, role, prefix)
+            except WatchLimitReached:
+                self.refused = True
+            except OSError:
+                return  # gone, unreadable, or no queue
 
     def lost(self) -> None:
         self.everything = True
@@ -114,11 +144,12 @@ class ConfigurationWatch:
         self.changed = False
 
     def cover(self, sources: Iterable[bytes]) -> None:
-        """Watch these files (absolute) too. Walking thread."""
+        """Watch these files (absolute) too. Walking thread. Raises WatchLimitReached, InstanceLimitReached, or OSError
+        for want of descriptors: who depends on them cannot be watched then."""
         with self._lock:
             for source in set(sources) - self._sources:
-                self._sources.add(source)
                 self._cover(source)
+                self._sources.add(source)
 
     def _cover(self, source: bytes) -> None:
         if not self._is_local(source):
@@ -140,7 +171,11 @@ class ConfigurationWatch:
             except (FileNotFoundError, NotADirectoryError):
                 directory, _, name = directory.rpartition(b"/")
                 continue
-            except OSError:
+            except (WatchLimitReached, InstanceLimitReached):
+                raise
+            except OSError as error:
+                if error.errno in (EMFILE, ENFILE):
+                    raise
                 return
             if directory == (above or b"/") or not _is_real_directory(path_below(directory, name)):
                 return  # a link on the way: its name is watched here, and `_cover` places what it leads to
@@ -163,8 +198,12 @@ class ConfigurationWatch:
         changed, self.changed = self.changed, False
         if changed:
             with self._lock:
-                for source in self._sources:
-                    self._cover(source)
+                for source in list(self._sources):
+                    try:
+                        self._cover(source)
+                    except OSError:
+                        # No watches left. Every repository is walked after this, and will ask for it again.
+                        self._sources.discard(source)
         return changed
 
 

@@ -7,9 +7,22 @@ Invariant: nothing is watched for it after `release`, even by a walk that is sti
 
 from __future__ import annotations
 
+import os
+from errno import ENOENT
+
 from gitwatchd.model.repository import Location
 from gitwatchd.watch.changes import Aspect, Changes, Role, aspect_of
-from gitwatchd.watch.inotify import ATTRIB, CREATE, DELETE, DELETE_SELF, ISDIR, MOVE_SELF, MOVED_FROM, MOVED_TO
+from gitwatchd.watch.inotify import (
+    ATTRIB,
+    CREATE,
+    DELETE,
+    DELETE_SELF,
+    ISDIR,
+    MOVE_SELF,
+    MOVED_FROM,
+    MOVED_TO,
+    WatchLimitReached,
+)
 from gitwatchd.watch.table import WatchTable
 
 _APPEARED = CREATE | MOVED_TO
@@ -45,16 +58,41 @@ class RepositoryWatch:
         changed: two threads look at it."""
         self.rules: object = None
         """What the ignore rules outside of the worktree were when it was walked; the walking thread's own."""
+        self.placed: int | None = None
+        """How many watches it held when it was refused one; it has none since, and its walk only counts."""
+        self.needed: set[bytes] = set()
+        """The directories counted since then, and those that it held."""
         self._released = False
 
     # ---- watches
 
     def add(self, path: bytes, role: Role, prefix: bytes) -> None:
-        """Watch a directory, as `WatchTable.add`; raises Released as well."""
+        """Watch a directory, as `WatchTable.add`; raises Released as well.
+
+        When there are no watches left it gives back those it holds, since half of them are none, and the rest of the
+        walk tells how many it would have taken: whether it is worth to make room for it depends on that.
+        """
         with self.table.lock:
             if self._released:
                 raise Released
-            self.table.add(path, self, role, prefix)
+            if self.placed is None:
+                try:
+                    self.table.add(path, self, role, prefix)
+                except WatchLimitReached:
+                    self.run_short()
+                else:
+                    return
+        if not os.path.isdir(path):
+            raise FileNotFoundError(ENOENT, "no such directory", path)
+        self.needed.add(path)
+
+    def run_short(self) -> None:
+        """There are no watches left, for it or for what configures it."""
+        with self.table.lock:
+            if self.placed is None:
+                self.needed = self.table.paths_of(self)
+                self.placed = len(self.needed)
+                self.table.release(self)
 
     def release(self) -> None:
         """Drop every watch, for good."""

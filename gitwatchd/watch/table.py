@@ -14,6 +14,7 @@ import errno
 import logging
 import threading
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from typing import Protocol
 
 from gitwatchd.watch.changes import Role
@@ -63,18 +64,35 @@ class _Directory:
         self.children: dict[bytes, _Directory] | None = None
 
 
-class WatchTable:
-    """`limit` caps the number of watches below what the kernel allows (tests, and fairness to other programs).
+class Allowance:
+    """How many watches all tables may hold together. Any thread.
 
-    Where the kernel gives no queue the table is blind: it refuses every watch, and its repositories are polled.
+    `limit` None: as many as the kernel gives.
     """
 
     def __init__(self, limit: int | None = None) -> None:
-        try:
-            self.queue: InotifyQueue | None = InotifyQueue()
-        except OSError:
-            self.queue = None
         self.limit = limit
+        self.used = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        with self._lock:
+            if self.limit is not None and self.used >= self.limit:
+                return False
+            self.used += 1
+            return True
+
+    def give_back(self, watches: int) -> None:
+        with self._lock:
+            self.used -= watches
+
+
+class WatchTable:
+    """Where the kernel gives no queue the table is blind: it refuses every watch, and its repositories are polled."""
+
+    def __init__(self, allowance: Allowance | None = None) -> None:
+        self.queue: InotifyQueue | None = None
+        self._allowance = Allowance() if allowance is None else allowance
         self.lock = threading.RLock()
         self.touched: set[Sink] = set()
         """Sinks that noted something since the last `take_touched`."""
@@ -86,6 +104,19 @@ class WatchTable:
         self._by_wd: dict[int, list[_Directory]] = {}
         self._by_path: dict[bytes, _Directory] = {}
         self._of_sink: dict[Sink, set[bytes]] = {}
+        self.revive()
+
+    def revive(self) -> bool:
+        """Whether it has a queue now."""
+        with self.lock:
+            if self.queue is None and not self._closed:
+                with suppress(OSError):
+                    self.queue = InotifyQueue()
+            return self.queue is not None
+
+    def paths_of(self, sink: Sink) -> set[bytes]:
+        with self.lock:
+            return set(self._of_sink.get(sink, ()))
 
     def __len__(self) -> int:
         return len(self._by_wd)
@@ -113,9 +144,7 @@ class WatchTable:
             if self.queue is None:
                 raise InstanceLimitReached(errno.EMFILE, "no inotify instance left")
             directory = self._by_path.get(path)
-            if directory is None and self.limit is not None and len(self._by_wd) >= self.limit:
-                raise WatchLimitReached(errno.ENOSPC, "own watch limit reached")
-            wd = self.queue.add(path)
+            wd = self._watch(self.queue, path, known=directory is not None)
             if directory is not None and directory.wd != wd:
                 # Another inode is there now. The events that say so are still in the queue, and nobody will know for
                 # whom they are once its descriptor is forgotten.
@@ -135,6 +164,25 @@ class WatchTable:
             if owner not in directory.owners:
                 directory.owners.append(owner)
                 self._of_sink.setdefault(sink, set()).add(path)
+
+    def _watch(self, queue: InotifyQueue, path: bytes, *, known: bool) -> int:
+        """The descriptor of that directory's watch, paid for."""
+        if known:
+            wd = queue.add(path)
+            if wd not in self._by_wd and not self._allowance.take():
+                queue.remove(wd)
+                raise WatchLimitReached(errno.ENOSPC, "own watch limit reached")
+            return wd
+        if not self._allowance.take():
+            raise WatchLimitReached(errno.ENOSPC, "own watch limit reached")
+        try:
+            wd = queue.add(path)
+        except BaseException:
+            self._allowance.give_back(1)
+            raise
+        if wd in self._by_wd:
+            self._allowance.give_back(1)
+        return wd
 
     def drop_tree(self, path: bytes) -> None:
         """End the watches of `path` and of all below it, for every owner."""
@@ -197,6 +245,7 @@ class WatchTable:
         same.remove(directory)
         if not same:
             del self._by_wd[directory.wd]
+            self._allowance.give_back(1)
             if self.queue is not None:
                 self.queue.remove(directory.wd)
 
@@ -266,5 +315,7 @@ class WatchTable:
     def close(self) -> None:
         with self.lock:
             self._closed = True
+            self._allowance.give_back(len(self._by_wd))
+            self._by_wd.clear()
             if self.queue is not None:
                 self.queue.close()

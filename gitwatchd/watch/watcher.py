@@ -8,6 +8,7 @@ Invariant: the two threads only add watches and list directories; they never rea
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import os
@@ -25,14 +26,21 @@ from gitwatchd.git.repository_config import read_config
 from gitwatchd.git.worktree import Found, Tree
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Watch
-from gitwatchd.model.repository import Location, RepoPath
+from gitwatchd.model.repository import Lack, Location, RepoPath, Shortage
 from gitwatchd.watch.changes import Aspect, Changes
 from gitwatchd.watch.discovery import walk_root
 from gitwatchd.watch.discovery_watch import ConfigurationWatch, DiscoveryWatch
 from gitwatchd.watch.inotify import InstanceLimitReached, WatchLimitReached
+from gitwatchd.watch.limits import (
+    MORE_FILES_HINT,
+    more_instances_hint,
+    more_watches_hint,
+    own_share,
+    read_max_watches,
+)
 from gitwatchd.watch.mounts import read_mounts
 from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, Released, RepositoryWatch
-from gitwatchd.watch.table import WatchTable
+from gitwatchd.watch.table import Allowance, WatchTable
 from gitwatchd.watch.walk import RepositoryWalk, find_nested
 
 _log = logging.getLogger(__name__)
@@ -48,8 +56,6 @@ WALKERS = 2
 BREATH_S = 0.02
 """After events woke us the queue is left alone this long: a checkout raises 70,000 events a second, and one wake-up for
 each would be most of the work. Far below the 220 ms in which a queue of 16,384 can fill; a query drains at once."""
-
-_MORE_INSTANCES_HINT = "sudo sysctl fs.inotify.max_user_instances=1024"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,9 @@ class WalkResult:
     watch: Watch
     reason: str = ""
     hint: str = ""
+    shortage: Shortage | None = None
+    """It could be watched if there were more room."""
+    watches: int = 0
     nested: tuple[Location, ...] = ()
     submodules: tuple[Location, ...] = ()
     began: float = 0.0
@@ -89,6 +98,15 @@ class WalkResult:
     """... and made this of it; None: nothing."""
     new_attributes: bool = False
     """A `.gitattributes` came to light that no event told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What can be had that could not before."""
+
+    watches: int = 0
+    instances: bool = False
+    descriptors: bool = False
 
 
 class Listener(Protocol):
@@ -118,17 +136,18 @@ Sight = Callable[[Location, Tree, Found], object]
 
 
 class Watcher:
-    """`limit` caps the watches of each queue below what the kernel allows."""
+    """`limit` caps the watches below what the kernel allows; without it, our share of that."""
 
     def __init__(self, loop: Loop, listener: Listener, *, limit: int | None = None, sight: Sight | None = None) -> None:
         self._loop = loop
         self.sight = sight
         self._listener = listener
-        self._limit = limit
-        self._common = WatchTable(limit)
-        """Discovery and configuration."""
-        shards = [WatchTable(limit) for _ in range(SHARDS)]
-        self._shards = [table for table in shards if table.queue is not None] or shards[:1]
+        self._kernel_limit = read_max_watches()
+        self._given_limit = limit
+        self._allowance = Allowance(own_share(self._kernel_limit) if limit is None else limit)
+        self._common = WatchTable(self._allowance)
+        """Discovery and configuration; repositories too, while there is no other queue."""
+        self._shards = [WatchTable(self._allowance) for _ in range(SHARDS)]
         self._own: dict[RepoPath, WatchTable] = {}
         self._discovery = DiscoveryWatch(self._common)
         self._configuration = ConfigurationWatch(self._common, self.is_local)
@@ -208,15 +227,49 @@ class Watcher:
     def is_local(self, path: bytes) -> bool:
         return self._mounts.is_local(path)
 
-    def counts(self) -> dict[str, int]:
+    def stop_discovery(self) -> None:
+        """Give the watches outside of repositories back, and place no more until `resume_discovery`."""
+        self._discovery.stop()
+
+    def resume_discovery(self) -> None:
+        """Walks from now on place them again."""
+        self._discovery.resume()
+
+    @property
+    def discovery_is_blind(self) -> bool:
+        """Whether no event tells of new repositories."""
+        return self._discovery.stopped or self._discovery.refused or self._common.queue is None
+
+    @property
+    def discovery_refused(self) -> int | None:
+        """The watches that discovery held when it was refused one, since it was last stopped or resumed."""
+        return self._common.count(self._discovery) if self._discovery.refused else None
+
+    def look_for_room(self) -> Raised:
+        """Whether limits rose, or queues can be opened that could not. Cheap: to be called while somebody goes
+        without."""
+        before, self._kernel_limit = own_share(self._kernel_limit), read_max_watches()
+        now = own_share(self._kernel_limit)
+        if self._given_limit is None:
+            self._allowance.limit = now
+        watches = 0 if now is None or before is None else max(0, now - before)
+        instances = False
+        for table in (self._common, *self._shards):
+            if table.queue is None and table.revive():
+                instances = True
+                self._listen(table)
+        return Raised(watches, instances, _descriptors_left())
+
+    def counts(self) -> dict[str, int | None]:
         """For `doctor`."""
         tables = self._tables()
         return {
-            "watches": sum(len(table) for table in tables),
-            "queues": len(tables),
+            "watches": self._allowance.used,
+            "budget": self._allowance.limit,
+            "queues": sum(table.queue is not None for table in tables),
             "events": sum(table.events for table in tables),
             "overflows": sum(table.overflows for table in tables),
-            "discovery_watches": len(self._common),
+            "discovery_watches": self._common.count(self._discovery),
         }
 
     def attributes_of(self, path: RepoPath) -> set[bytes]:
@@ -290,6 +343,9 @@ class Watcher:
             result = walk()
         except Released:
             return
+        except (EnvironmentFailure, OSError) as error:
+            reason, hint, shortage = _refusal(error)
+            result = WalkResult(path, location, None, Watch.POLLED, reason, hint, shortage)
         except Exception:  # noqa: BLE001 - a seam of errors.py: a bug in one walk must not end the thread
             _log.exception("walking %r", path)
             result = WalkResult(path, location, None, Watch.POLLED, "a bug ended its walk: see the log")
@@ -322,9 +378,9 @@ class Watcher:
         if location is None or identity is None:
             return WalkResult(path, None, None, Watch.UNWATCHED)
         old = self._watches.get(path)
-        table = self._table_for(location) if old is None else old.table
+        table = self._table_for(location) if old is None or old.table is self._common else old.table
         with self._lock:
-            new = table not in (*self._shards, *self._own.values())
+            new = table not in (self._common, *self._shards, *self._own.values())
             if self._numbers.get(path) != number:
                 if new:
                     table.close()
@@ -349,30 +405,39 @@ class Watcher:
         location = watch.location
         walk = RepositoryWalk(watch)
         began = time.time()
-        state, reason, hint = Watch.WATCHED, "", ""
+        state, reason, hint, shortage = Watch.WATCHED, "", "", None
         try:
             # Before the rules of those files decide what is walked.
-            self._configuration.cover(_configuration_files(location))
+            self._cover(watch, location)
             place(walk)
             for submodule in walk.submodules:
-                self._configuration.cover(_configuration_files(submodule))
-        except WatchLimitReached:
-            state, reason, hint = Watch.POLLED, "no inotify watches left", _more_watches_hint()
-        except InstanceLimitReached:
-            state, reason, hint = Watch.POLLED, "no inotify instance left", _MORE_INSTANCES_HINT
+                self._cover(watch, submodule)
         except (EnvironmentFailure, OSError) as error:
-            state, reason = Watch.POLLED, f"cannot be watched: {str(error).splitlines()[0]}"
+            state = Watch.POLLED
+            reason, hint, shortage = _refusal(error)
         except BaseException:
             watch.release()
             raise
+        watches = watch.table.count(watch)
+        if state is Watch.WATCHED and watch.placed is not None:
+            needed = len(watch.needed)
+            state, reason = Watch.POLLED, f"no inotify watches left: it takes {needed}"
+            hint = more_watches_hint(self._allowance.used + needed)
+            shortage = Shortage(Lack.WATCHES, needed, watch.placed, self._common.count(self._discovery))
         if state is not Watch.WATCHED:
             watch.release()  # half of the watches are none
         looked = look and self.sight is not None and walk.seen is not None and state is Watch.WATCHED
         sight = self.sight(location, *walk.seen) if looked and self.sight and walk.seen else None
         return WalkResult(
-            location.path, location, identity, state, reason, hint, tuple(walk.nested),
+            location.path, location, identity, state, reason, hint, shortage, watches, tuple(walk.nested),
             tuple(walk.submodules), began=began, looked=looked, sight=sight,
         )  # fmt: skip
+
+    def _cover(self, watch: RepositoryWatch, location: Location) -> None:
+        try:
+            self._configuration.cover(_configuration_files(location))
+        except WatchLimitReached:
+            watch.run_short()
 
     def _table_for(self, location: Location) -> WatchTable:
         """A queue of its own for a big repository, not yet in `_own`; else one that others share."""
@@ -381,10 +446,11 @@ class Watcher:
         except OSError:
             big = False
         if big and len(self._own) < MOST_OWN_QUEUES:
-            table = WatchTable(self._limit)
+            table = WatchTable(self._allowance)
             if table.queue is not None:
                 return table
-        return self._shards[zlib.crc32(location.common_dir) % len(self._shards)]
+        usable = [shard for shard in self._shards if shard.queue is not None] or [self._common]
+        return usable[zlib.crc32(location.common_dir) % len(usable)]
 
     # ---- the discovering thread
 
@@ -442,10 +508,20 @@ def _configuration_files(location: Location) -> list[bytes]:
     return [file for file in files if file is not None]
 
 
-def _more_watches_hint() -> str:
+def _refusal(error: Exception) -> tuple[str, str, Shortage | None]:
+    """Reason, hint, and what more of would help."""
+    if isinstance(error, InstanceLimitReached):
+        return "no inotify instance left", more_instances_hint(), Shortage(Lack.INSTANCES)
+    cause = error if isinstance(error, OSError) else error.__cause__
+    reason = f"cannot be watched: {str(error).splitlines()[0]}"
+    if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+        return reason, MORE_FILES_HINT, Shortage(Lack.DESCRIPTORS)
+    return reason, "", None
+
+
+def _descriptors_left() -> bool:
     try:
-        with open("/proc/sys/fs/inotify/max_user_watches", encoding="ascii") as file:
-            now = int(file.read())
-    except (OSError, ValueError):
-        now = 8192
-    return f"sudo sysctl fs.inotify.max_user_watches={max(524288, now * 2)}"
+        os.close(os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

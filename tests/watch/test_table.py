@@ -24,7 +24,7 @@ from gitwatchd.watch.inotify import (
     InstanceLimitReached,
     WatchLimitReached,
 )
-from gitwatchd.watch.table import WatchTable, path_below
+from gitwatchd.watch.table import Allowance, WatchTable, path_below
 
 
 class Noting:
@@ -253,7 +253,7 @@ def test_who_loses_a_directory_to_another_inode_is_told_though_its_events_are_no
 
 
 def test_own_limit_counts_directories_once(top: bytes) -> None:
-    table, sink = WatchTable(limit=2), Noting()
+    table, sink = WatchTable(Allowance(2)), Noting()
     watch(table, sink, top, b"", b"a")
     watch(table, sink, top, b"", b"a")
     with pytest.raises(WatchLimitReached):
@@ -332,7 +332,7 @@ def test_a_real_queue_overflows_and_everybody_is_told(tmp_path: Path) -> None:
 _OVERFLOW = """
 import os, sys
 from gitwatchd.watch.changes import Role
-from gitwatchd.watch.table import WatchTable
+from gitwatchd.watch.table import Allowance, WatchTable
 class Sink:
     losses = 0
     def note(self, *_): pass
@@ -363,7 +363,7 @@ def test_the_kernel_s_own_limit_of_watches(tmp_path: Path) -> None:
 _NO_WATCHES_LEFT = """
 import os, sys
 from gitwatchd.watch.changes import Role
-from gitwatchd.watch.table import WatchTable
+from gitwatchd.watch.table import Allowance, WatchTable
 class Sink: pass
 with open("/proc/sys/user/max_inotify_watches", "w") as file:
     file.write("3")

@@ -14,9 +14,8 @@ import pytest
 
 from gitwatchd.git.layout import read_location
 from gitwatchd.watch.changes import Aspect
-from gitwatchd.watch.inotify import WatchLimitReached
 from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED, RepositoryWatch
-from gitwatchd.watch.table import WatchTable
+from gitwatchd.watch.table import Allowance, WatchTable
 from gitwatchd.watch.walk import RepositoryWalk, find_nested
 from tests.zoo.commands import Git, new_repository
 
@@ -30,7 +29,7 @@ class Watched:
         location = read_location(os.fsencode(path))
         assert location is not None
         self.top = location.path
-        self.table = WatchTable(limit)
+        self.table = WatchTable(Allowance(limit))
         self.watch = RepositoryWatch(location, self.table)
         self.walk = RepositoryWalk(self.watch)
         self.walk.everything()
@@ -292,10 +291,10 @@ def test_directories_with_attributes(repository: Make, watched: Watching) -> Non
     assert here.watch.attributes == {b"", b"n/m"}
 
 
-def test_the_limit_ends_a_walk(repository: Make) -> None:
+def test_at_the_limit_a_walk_gives_its_watches_back_and_counts_on(repository: Make) -> None:
     git = repository({"a/b/c/f": b""})
-    with pytest.raises(WatchLimitReached):
-        Watched(git.path, limit=8)
+    here = Watched(git.path, limit=8)
+    assert (here.watch.placed, len(here.watch.needed), len(here.table)) == (8, 11, 0)
 
 
 def test_a_directory_moved_within_and_back(repository: Make, watched: Watching) -> None:
@@ -355,7 +354,7 @@ _WALK_AS_NOBODY = """
 import os, sys
 from gitwatchd.git.layout import read_location
 from gitwatchd.watch.repository_watch import RepositoryWatch
-from gitwatchd.watch.table import WatchTable
+from gitwatchd.watch.table import Allowance, WatchTable
 from gitwatchd.watch.walk import RepositoryWalk
 if os.getuid() == 0:
     os.environ["HOME"] = "/nonexistent"

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,14 @@ class Daemon:
     """Started when made; use as a context manager, or call `stop`."""
 
     def __init__(
-        self, state_dir: Path, *arguments: str, env: Mapping[str, str] | None = None, deadline_s: float = 20.0
+        self,
+        state_dir: Path,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
+        deadline_s: float = 20.0,
     ) -> None:
+        """`before`: what it is run by; it has to end in `exec`, so that the process is the daemon's."""
         state_dir.mkdir(parents=True, exist_ok=True)
         environment = {**without_git(os.environ), **(env or {})}
         self.state_dir = state_dir
@@ -88,6 +94,7 @@ class Daemon:
         with self.stderr_path.open("ab") as stderr:
             self.process = subprocess.Popen(
                 [
+                    *before,
                     sys.executable,
                     "-m",
                     "gitwatchd",
