@@ -25,6 +25,7 @@ usage: gitwatch [--state-dir DIR] COMMAND [OPTION...] [PATH...]
   verify [PATH...]      compare the daemon's answers with git's
   trust PATH            allow the filters that a repository's own configuration defines
   doctor                how the daemon is doing, and what limits it
+  config                what is in force, and where each value comes from
   daemon start|stop|restart|status|logs
   help [COMMAND]
 
@@ -79,9 +80,17 @@ Allow the filter drivers that the repository's own configuration defines: `git s
 when that configuration changes.
 """,
     "doctor": """\
-usage: gitwatch doctor
+usage: gitwatch doctor [--json]
 
 How the daemon is doing. Exit 1 when a repository failed, or an audited answer was wrong.
+""",
+    "config": """\
+usage: gitwatch config [--json]
+
+What is in force, and where each value comes from: `default`, or a line of config.toml. Exit 1 when something is
+wrong with that file; until it is put right, what it said before is in force.
+
+  --json                {file, exists, values: {KEY: {value, origin}}, problems: [{where, what, hint}]}
 """,
     "daemon": """\
 usage: gitwatch daemon start|stop|restart|status|logs

@@ -27,6 +27,11 @@ def encode_reports(reports: Sequence[dict[str, Any]], *, lines: bool) -> bytes:
     return ("[\n" + ",\n".join(encoded) + "\n]\n" if encoded else "[]\n").encode()
 
 
+def encode(fields: dict[str, Any]) -> bytes:
+    """One map, over as many lines as make it readable."""
+    return (json.dumps(json_ready(fields), ensure_ascii=False, indent=2) + "\n").encode()
+
+
 def json_ready(fields: dict[str, Any]) -> dict[str, Any]:
     """Bytes (names not UTF-8) get U+FFFD in their field, and `<field>_b64` beside it; in nested maps, too."""
     ready: dict[str, Any] = {}
@@ -35,8 +40,16 @@ def json_ready(fields: dict[str, Any]) -> dict[str, Any]:
             ready[field] = value.decode(errors="replace")
             ready[f"{field}_b64"] = b2a_base64(value, newline=False).decode()
         else:
-            ready[field] = json_ready(value) if isinstance(value, dict) else value
+            ready[field] = _ready(value)
     return ready
+
+
+def _ready(value: Any) -> Any:
+    if isinstance(value, dict):
+        return json_ready(value)
+    if isinstance(value, list):
+        return [item.decode(errors="replace") if isinstance(item, bytes) else _ready(item) for item in value]
+    return value
 
 
 def complain_of(reports: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]], *, strict: bool) -> int:

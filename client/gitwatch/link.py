@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 
+from gitwatch.output import complain
 from gitwatchd import __version__
 from gitwatchd.errors import DaemonUnavailable
 from gitwatchd.wire.address import Places, places
@@ -61,7 +62,7 @@ def places_of(invocation: Invocation) -> Places:
 
 
 def connect(invocation: Invocation) -> Link:
-    """To the running daemon, or to one that is started for this.
+    """To the running daemon, or to one that is started for this. What is wrong with `config.toml` is told.
 
     Raises DaemonUnavailable when none runs and none can be started, or when it is a newer, incompatible one;
     DaemonSilent when it does not greet.
@@ -82,6 +83,10 @@ def connect(invocation: Invocation) -> Link:
             f"gitwatchd {link.hello['version']} speaks protocol {theirs}, this gitwatch only {PROTOCOL[0]}",
             "use the newer gitwatch, or `gitwatch status --direct`",
         )
+    # The commands that show the configuration tell it in their own way.
+    notes = () if invocation.command in ("config", "doctor") else link.hello.get("notes") or ()
+    for number, note in enumerate(notes, 1):
+        complain(note, "until this is put right, what the file said before is in force" * (number == len(notes)))
     return link
 
 

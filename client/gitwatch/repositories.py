@@ -1,4 +1,4 @@
-"""`roots`, `refresh`, `verify`, `trust`, `doctor`: one request each, and its answer in words.
+"""`roots`, `refresh`, `verify`, `trust`, `doctor`, `config`: one request each, and its answer in words.
 
 Owns nothing. Runs: one process a command.
 """
@@ -13,6 +13,7 @@ from gitwatch.output import plain
 
 TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from gitwatch.cli import Invocation
@@ -53,6 +54,8 @@ def list_roots(invocation: Invocation) -> int:
 
 
 def _kept(root: dict[str, Any]) -> str:
+    if root.get("configured"):
+        return "named in config.toml"
     if root["permanent"]:
         return "for ever"
     days = int((time.time() - root["asked_at"]) // 86400)
@@ -99,9 +102,24 @@ def trust(invocation: Invocation) -> int:
 
 
 def doctor(invocation: Invocation) -> int:
+    return _show(invocation, "doctor", lambda facts: facts["failed"])
+
+
+def config(invocation: Invocation) -> int:
+    return _show(invocation, "config", lambda effective: len(effective["problems"]))
+
+
+def _show(invocation: Invocation, view: str, failed: Callable[[dict[str, Any]], int]) -> int:
+    """What the daemon knows under that name, in words or as JSON; `failed` counts what is wrong in the latter."""
+    if invocation.has("--json"):
+        from gitwatch.json_form import encode
+
+        facts = _call(invocation, view)
+        output.write(encode(facts))
+        return int(bool(failed(facts)))
     options = {"width": output.width(output.STDOUT), "colour": output.wants_colour()}
-    view = _call(invocation, "render", "doctor", options)
-    output.write_text(view["text"])
-    for note in view["notes"]:
+    answer = _call(invocation, "render", view, options)
+    output.write_text(answer["text"])
+    for note in answer["notes"]:
         output.complain(note)
-    return int(bool(view["failed"]))
+    return int(bool(answer["failed"]))

@@ -123,7 +123,7 @@ class Doctor:
             "git_asked_because": dict(fleet.increments.reasons.most_common(_SHOWN_REASONS)),
             "audits": {"done": audit.done, "wrong": audit.wrong, "unreported": audit.unreported},
             "pool": {
-                "workers": len(analyst.pool.pids()), "running": fleet.engine.analysing,
+                "workers": len(analyst.pool.pids()), "running": fleet.engine.analysing, "at_most": analyst.limit,
                 "queued": max(0, fleet.engine.backlog - fleet.engine.analysing),
             },
             "problems": self.problems + degraded[:_SHOWN_DEGRADED],

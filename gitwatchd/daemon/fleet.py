@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, assert_never
 
+from gitwatchd.daemon.configuration import Configuration
 from gitwatchd.daemon.queries import OnComplete, OpenQueries, Scope
 from gitwatchd.daemon.roots import Roots
 from gitwatchd.daemon.trust import Trust
@@ -54,7 +55,8 @@ from gitwatchd.engine.repository import Repository
 from gitwatchd.loop import Loop, Timer
 from gitwatchd.model.report import Watch, facts_from_wire, facts_to_wire
 from gitwatchd.model.repository import Analysed as AnalysedOutcome
-from gitwatchd.model.repository import Gone, Job, Location, Outcome, RepoPath, Unsafe
+from gitwatchd.model.repository import Failed, Gone, Job, Location, Outcome, RepoPath, Unsafe
+from gitwatchd.settings.model import Settings
 from gitwatchd.store.cache import Cache
 from gitwatchd.store.cache_reader import CachedRepository
 from gitwatchd.store.intent import Intent, Root, RootKind
@@ -75,8 +77,6 @@ SLICE_S = 0.002
 """An incremental analysis lets other requests in this often."""
 WALKS_FOR_WORKERS = 20
 """Walks in waiting from which the start of workers, a quarter of a second of a core each, pays."""
-JOB_TIMEOUT_S = 120.0
-"""A whole `git status` of the largest repositories on a cold disk takes tens of seconds; what takes longer hangs."""
 GONE_SHOWN_S = 24 * 3600.0
 LOOK_FOR_ROOM_S = 2.0
 """While a repository is polled for want of watches the limits are read this often: two small files of /proc."""
@@ -87,6 +87,7 @@ class Fleet:
         self,
         loop: Loop,
         intent: Intent,
+        configuration: Configuration,
         cache: Cache,
         index_cache: bytes,
         on_published: Callable[[Repository], None],
@@ -101,7 +102,7 @@ class Fleet:
         self._index_cache = index_cache
         self._on_published = on_published
         self.engine = Engine()
-        self.queries = OpenQueries(loop, self.engine)
+        self.queries = OpenQueries(loop, self.engine, lambda tops, path: self.roots.hides(tops, path))
         self._started = False
         self._held_back: list[Effect] = []
         """What the engine wanted before `start`."""
@@ -112,7 +113,12 @@ class Fleet:
         """How often attributes or configuration may have changed: of one repository, of all."""
         self._copied_under: dict[RepoPath, tuple[int, int]] = {}
         """The stamp of these under which each private copy of an index was made."""
+        self.configuration = configuration
+        configuration.on_change = self._on_settings_changed
+        self._most_jobs: int | None = None
+        """What the open requests allow; None: none of them said."""
         self.roots = Roots(intent, self._discover)
+        self.roots.configure(self._configured_roots(), configuration.settings.ignore)
         self._trust = Trust(intent)
         self._seen_in_vain: set[RepoPath] = set()
         """Walks looked at these without coming to a status: the analysis need not try that again."""
@@ -134,7 +140,9 @@ class Fleet:
         from gitwatchd.daemon.analyst import Analyst
 
         ceiling = pool_ceiling(os.cpu_count() or 1)
-        return Analyst(self._loop, ceiling, self._on_outcome, lambda path: self.watcher.mount_of(path))
+        analyst = Analyst(self._loop, ceiling, self._on_outcome, lambda path: self.watcher.mount_of(path))
+        analyst.limit = self.configuration.settings.limits.jobs
+        return analyst
 
     @cached_property
     def watcher(self) -> Watcher:
@@ -175,6 +183,8 @@ class Fleet:
             return
         self._started = True
         self.watcher.start()
+        self.watcher.follow_settings((self.configuration.path,))
+        self.configuration.read()  # it may have changed before it was watched
         self.roots.look_everywhere()
         held_back, self._held_back = self._held_back, []
         for effect in held_back:
@@ -187,6 +197,47 @@ class Fleet:
             self.watcher.close()
         self._cache.close()
         self.intent.close()
+
+    # ---- settings
+
+    def settle(self) -> None:
+        """Have in force what `config.toml` says now; for a request that has just arrived."""
+        if self._started:
+            self.watcher.drain(())
+            self.configuration.settle()
+        else:
+            self.configuration.read()
+
+    def on_settings(self) -> None:
+        self.configuration.note()
+
+    def _on_settings_changed(self, before: Settings) -> None:
+        now = self.configuration.settings
+        if (now.roots, now.ignore) != (before.roots, before.ignore):
+            self._configure_roots(look_everywhere=not set(before.ignore) <= set(now.ignore))
+        self.limit_jobs(self._most_jobs)
+        if now.limits.timeout_s != before.limits.timeout_s:
+            for repository in list(self.engine.repositories.values()):
+                if isinstance(repository.outcome, Failed):  # for want of time, perhaps: also one that is at it again
+                    self._feed(Changed(repository.path, whole=True))
+
+    def _configure_roots(self, *, look_everywhere: bool) -> None:
+        added = self.roots.configure(self._configured_roots(), self.configuration.settings.ignore)
+        for repository in list(self.engine.repositories.values()):
+            if not self.roots.cover(repository.path):
+                self._feed(Forgotten(repository.path))
+        if self._started:
+            for path in [root.path for root in self.roots.all()] if look_everywhere else added:
+                self.roots.look(path)
+
+    def _configured_roots(self) -> list[bytes]:
+        paths = self.configuration.settings.roots
+        if not paths:
+            return []
+        from gitwatchd.watch.mounts import read_mounts
+
+        mounts = read_mounts()
+        return [os.path.realpath(path) if mounts.is_local(path) else path for path in paths]
 
     # ---- roots
 
@@ -208,7 +259,15 @@ class Fleet:
         return True
 
     def _discover(self, directory: bytes, root: Root) -> None:
-        self.watcher.discover(directory, root.path, include_ignored=root.include_ignored)
+        if not (ignore := self.roots.ignore):
+            self.watcher.discover(directory, root.path, include_ignored=root.include_ignored)
+            return
+        from gitwatchd.settings.globs import matches_directory
+
+        self.watcher.discover(
+            directory, root.path, include_ignored=root.include_ignored,
+            skip=lambda path: matches_directory(ignore, path),
+        )  # fmt: skip
 
     def expire(self, now: float) -> None:
         """Forget roots that nobody asked for, and repositories that have been gone for a day. `now`: epoch seconds."""
@@ -248,6 +307,10 @@ class Fleet:
                 paths[path] = None
         return [self.engine.repositories[path] for path in sorted(paths)]
 
+    def listed(self, tops: tuple[bytes, ...]) -> list[Repository]:
+        """Those of `below` that a list of what lies there shows."""
+        return [r for r in self.below(tops) if not self.roots.hides(tops, r.path)]
+
     # ---- requests
 
     def is_current(self, path: RepoPath) -> Repository | None:
@@ -256,6 +319,8 @@ class Fleet:
         if repository is None or not repository.current:
             return None
         self.watcher.drain((path,))
+        if self.configuration.unsettled:
+            return None
         self._check_identity(path)
         return repository if repository.current and self.engine.repositories.get(path) is repository else None
 
@@ -295,8 +360,10 @@ class Fleet:
 
     def limit_jobs(self, most: int | None) -> None:
         """At most this many analyses at once (0: one, in a worker); None: as many as pay."""
+        self._most_jobs = most
+        limit = self.configuration.settings.limits.jobs if most is None else most
         if self._started or most is not None:
-            self.analyst.limit = most
+            self.analyst.limit = limit
 
     def abandon(self, query: QueryId) -> None:
         """The deadline passed, or nobody wants the answer any more: complete with what there is."""
@@ -304,7 +371,9 @@ class Fleet:
             self._feed(Expired(query))
 
     def _members(self, scope: Scope) -> list[RepoPath]:
-        return list(scope.only) or [repository.path for repository in self.below(scope.tops)]
+        if scope.only:
+            return list(scope.only)
+        return [repository.path for repository in self.listed(scope.tops)]
 
     def refresh(self, scope: Scope) -> int:
         """Trust nothing that is known of these repositories: walk and analyse them anew."""
@@ -312,6 +381,7 @@ class Fleet:
         self.start()
         for path in members:
             self._feed(Changed(path, rewalk=True))
+        self.roots.configure(self._configured_roots(), self.roots.ignore)  # links on the way may lead elsewhere now
         for top in scope.tops:
             self.roots.look(top)
         return len(members)
@@ -404,6 +474,8 @@ class Fleet:
 
     def on_found(self, location: Location) -> None:
         known = self.engine.repositories.get(location.path)
+        if known is None and not self.roots.cover(location.path):
+            return  # left out, or its root is one no longer
         if known is None or known.gone:
             self._sorted = None
             self._feed(Found(location))
@@ -570,7 +642,8 @@ class Fleet:
         stamp = self._conversion_stamp(location.path)
         reuse = not afresh and self._copied_under.get(location.path) == stamp
         self._copied_under[location.path] = stamp
-        return Job(location, self._index_cache, JOB_TIMEOUT_S, self._trust.allowed(location), reuse, by_git)
+        timeout_s = self.configuration.settings.limits.timeout_s
+        return Job(location, self._index_cache, timeout_s, self._trust.allowed(location), reuse, by_git)
 
     def _conversion_stamp(self, path: RepoPath) -> tuple[int, int]:
         """Changes whenever the way that git converts that repository's files may have changed."""

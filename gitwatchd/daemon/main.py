@@ -30,8 +30,6 @@ HOUSEKEEPING_S = 60.0
 EXPIRY_EVERY_S = 3600.0
 BACKGROUND_AFTER_S = 0.25
 """The first replies after a start come from the cache; verification would compete with them for the interpreter."""
-IDLE_EXIT_S = 8 * 3600.0
-"""Nobody asked, nobody subscribed: the next command starts a daemon in a fifth of a second."""
 
 USAGE = """usage: gitwatchd [--foreground] [--state-dir DIR] [--version]
 
@@ -143,9 +141,11 @@ class _Daemon:
     def __init__(self, where: Places) -> None:
         # Imported here, after the lock: a start that finds another daemon running ends without paying for this.
         from gitwatchd.daemon.audit import Audit
+        from gitwatchd.daemon.configuration import Configuration
         from gitwatchd.daemon.doctor import Doctor, LastErrors
         from gitwatchd.daemon.fleet import Fleet
         from gitwatchd.daemon.methods import Methods
+        from gitwatchd.render.table import COLUMNS
         from gitwatchd.server.listener import Listener, adopt_socket, bind_socket
         from gitwatchd.store.cache import Cache
         from gitwatchd.store.cache_reader import load
@@ -160,8 +160,9 @@ class _Daemon:
         self._loop = Loop(lambda bug: _log.error("bug in a callback", exc_info=bug))
         intent = Intent(where.intent)
         cache = Cache(where.cache, self._on_cache_rebuilt)
+        self._configuration = Configuration(self._loop, where.config, os.path.expanduser(b"~"), COLUMNS)
         self._fleet = Fleet(
-            self._loop, intent, cache, where.indexes,
+            self._loop, intent, self._configuration, cache, where.indexes,
             lambda repository: self._methods.publish(repository), lambda path: self._methods.forget(path),
         )  # fmt: skip
         self._audit = Audit(self._loop, self._fleet)
@@ -232,12 +233,17 @@ class _Daemon:
         if self._listener.socket_vanished():
             _log.warning("the socket's path is gone: nobody can reach this daemon any more")
             self._loop.stop()
-        elif now - self._methods.asked_at > IDLE_EXIT_S and not len(self._methods.subscriptions):
-            _log.info("nobody asked for %d hours", IDLE_EXIT_S // 3600)
+        elif self._nobody_asks(now):
+            _log.info("nobody asked for %g hours", self._configuration.settings.limits.idle_exit_hours)
             self._loop.stop()
         elif now - self._last_expiry > EXPIRY_EVERY_S:
             self._last_expiry = now
             self._fleet.expire(time.time())
+
+    def _nobody_asks(self, now: float) -> bool:
+        """Neither for long enough nor by subscription; the next command starts a daemon in a fifth of a second."""
+        hours = self._configuration.settings.limits.idle_exit_hours
+        return 0 < hours * 3600 < now - self._methods.asked_at and not len(self._methods.subscriptions)
 
 
 def run() -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from gitwatchd import __version__
 from gitwatchd.daemon.audit import Audit
+from gitwatchd.daemon.configuration import effective
 from gitwatchd.daemon.doctor import Doctor
 from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.daemon.queries import Answer, Scope
@@ -36,12 +37,13 @@ from gitwatchd.errors import EnvironmentFailure, UserError
 from gitwatchd.loop import Loop, Timer
 from gitwatchd.model.report import Standing, text_or_bytes
 from gitwatchd.model.repository import Analysed, RepoPath
+from gitwatchd.render.config_view import render_config
 from gitwatchd.render.doctor_view import doctor_failed, render_doctor
 from gitwatchd.render.status_view import render_status
 from gitwatchd.render.table import Palette
 from gitwatchd.server.session import Session
 from gitwatchd.settings.colours import palette
-from gitwatchd.settings.model import DEFAULTS
+from gitwatchd.settings.model import Settings
 from gitwatchd.store.intent import RootKind
 from gitwatchd.wire.rpc import FAILED, PROTOCOL, UNKNOWN_METHOD, USAGE, Request
 
@@ -66,7 +68,9 @@ class Methods:
         self._doctor = doctor
         self._stop = stop
         self._views = Views()
-        self.subscriptions = Subscriptions(loop)
+        self.subscriptions = Subscriptions(
+            loop, lambda tops, path: fleet.roots.hides(tops or tuple(fleet.roots.listed()), path)
+        )
         self.asked_at = time.monotonic()
         """Of the last request."""
         self._waiting: dict[QueryId, _Waiting] = {}
@@ -83,6 +87,7 @@ class Methods:
             "refresh": self._refresh,
             "verify": self._verify,
             "trust": self._trust,
+            "config": self._tell_config,
             "doctor": self._tell_doctor,
             "subscribe": self._subscribe,
             "shutdown": self._shutdown,
@@ -98,6 +103,8 @@ class Methods:
             session.fail(request.id, UNKNOWN_METHOD, f"unknown method {request.method[:80]!r}\nknown: {known}")
             return
         try:
+            if request.method != "status":  # the hot one looks for itself
+                self._fleet.settle()
             handler(session, request)
         except UserError as error:
             session.fail(request.id, USAGE, str(error))
@@ -116,6 +123,10 @@ class Methods:
     def forget(self, path: RepoPath) -> None:
         """The repository is of no interest any more."""
         self._views.forget(path)
+
+    @property
+    def _settings(self) -> Settings:
+        return self._fleet.configuration.settings
 
     # ---- asking
 
@@ -171,6 +182,7 @@ class Methods:
                 "version": __version__, "protocol": list(PROTOCOL), "pid": os.getpid(), "git": git_path(),
                 "git_version": git_version(), "home": environment.get("HOME"),
                 "xdg_config_home": environment.get("XDG_CONFIG_HOME"), "state_dir": self._doctor.state_dir,
+                "notes": self._fleet.configuration.notes(),
             },
         )  # fmt: skip
 
@@ -182,6 +194,7 @@ class Methods:
         verify = _waiting_options(options)[2]
         if len(paths) == 1 and not verify and fields is None and self._answer_hot(session, request, paths[0]):
             return
+        self._fleet.settle()
         named = name_all(self._fleet, paths, include_ignored=include_ignored)
 
         def reply(answer: Answer) -> None:
@@ -209,14 +222,19 @@ class Methods:
         view = request.params[0] if request.params else None
         options = options_of(request.params, 1)
         width = option(options, "width", int)
-        colour = palette(DEFAULTS.colours) if option(options, "colour", bool, False) else {}
+        colour = palette(self._settings.colours) if option(options, "colour", bool, False) else {}
+        if view == "config":
+            told = effective(self._fleet.configuration)
+            answer = {"text": render_config(told, colour=colour), "notes": [], "failed": len(told["problems"])}
+            session.reply(request.id, {**answer, "strict_failed": 0})
+            return
         if view == "doctor":
             facts = self._doctor.facts()
             text = render_doctor(facts, width=width, colour=colour, now=time.time())
             session.reply(request.id, {"text": text, "notes": [], "failed": doctor_failed(facts), "strict_failed": 0})
             return
         if view != "status":
-            raise UserError(f"there is no view {view!r:.80}", "known: doctor, status")
+            raise UserError(f"there is no view {view!r:.80}", "known: config, doctor, status")
         paths = [path_of(path) for path in option(options, "paths", list, [])]
         named = name_all(self._fleet, paths, include_ignored=option(options, "include_ignored", bool, False))
         self._ask(
@@ -314,8 +332,9 @@ class Methods:
             [
                 {
                     "path": text_or_bytes(root.path), "permanent": root.permanent,
+                    "configured": root.path in self._fleet.roots.configured,
                     "include_ignored": root.include_ignored, "asked_at": root.asked_at,
-                    "repositories": len(self._fleet.below((root.path,))),
+                    "repositories": len(self._fleet.listed((root.path,))),
                 }
                 for root in self._fleet.roots.all()
             ],
@@ -361,7 +380,11 @@ class Methods:
         session.reply(request.id, {"path": text_or_bytes(top)})
 
     def _tell_doctor(self, session: Session, request: Request) -> None:
-        session.reply(request.id, self._doctor.facts())
+        facts = self._doctor.facts()
+        session.reply(request.id, {**facts, "failed": doctor_failed(facts)})
+
+    def _tell_config(self, session: Session, request: Request) -> None:
+        session.reply(request.id, effective(self._fleet.configuration))
 
     def _subscribe(self, session: Session, request: Request) -> None:
         options = options_of(request.params, 0)

@@ -46,9 +46,12 @@ class _Open:
 
 
 class OpenQueries:
-    def __init__(self, loop: Loop, engine: Engine) -> None:
+    """`hides(tops, path)`: whether a list of what lies below `tops` leaves `path` out."""
+
+    def __init__(self, loop: Loop, engine: Engine, hides: Callable[[tuple[bytes, ...], bytes], bool]) -> None:
         self._loop = loop
         self._engine = engine
+        self._hides = hides
         self._ids = itertools.count(1)
         self._open: dict[QueryId, _Open] = {}
 
@@ -84,14 +87,15 @@ class OpenQueries:
         unanswered = self._engine.unanswered(query)
         members = self._engine.queries[query].members
         self._engine.close(query)
-        opened.on_complete(self._answer(members, unanswered, in_list=not opened.scope.only))
+        opened.on_complete(self._answer(members, unanswered, opened.scope))
 
-    def _answer(self, members: set[RepoPath], unanswered: frozenset[RepoPath], *, in_list: bool) -> Answer:
+    def _answer(self, members: set[RepoPath], unanswered: frozenset[RepoPath], scope: Scope) -> Answer:
         epoch = time.time()
+        in_list = not scope.only
         answer = []
         for path in sorted(members):
             repository = self._engine.repositories.get(path)
-            if repository is None or (repository.gone_shown and in_list):
+            if repository is None or (in_list and (repository.gone_shown or self._hides(scope.tops, path))):
                 continue
             answer.append((repository, repository.standing(fresh=path not in unanswered, epoch=epoch)))
             # Shown once, in a list; whoever names it is told again.

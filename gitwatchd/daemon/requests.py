@@ -72,7 +72,7 @@ def name_all(fleet: Fleet, paths: list[bytes], *, include_ignored: bool = False)
     it. A directory asked for the first time becomes a root and is walked.
     """
     if not paths:
-        return Named(Scope(tuple(root.path for root in fleet.roots.all())))
+        return Named(Scope(tuple(fleet.roots.listed())))
     tops: dict[bytes, None] = {}
     errors: list[Wire] = []
     for path in paths:

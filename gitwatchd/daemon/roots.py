@@ -1,16 +1,20 @@
 """The directories below which repositories are looked for, and which of them are being walked.
 
-Owns: the roots in use (a copy of what the user decided, which `Intent` keeps), the walks under way, what could not be
-read.
+Owns: the roots in use (what the user decided, which `Intent` keeps, and what `config.toml` names), the globs of what is
+left out, the walks under way, what could not be read.
 Runs: serving thread.
+Invariant: a glob counts only below the root, or the directory of a request, that it is seen from: what somebody names
+is never left out.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.store.intent import Intent, Root, RootKind
 
 
@@ -20,6 +24,9 @@ class Roots:
         self._intent = intent
         self._walk = walk
         self._roots: dict[bytes, Root] = {root.path: root for root in intent.roots()}
+        self.configured: frozenset[bytes] = frozenset()
+        """Those that `config.toml` names, whatever `Intent` says of them."""
+        self.ignore: tuple[bytes, ...] = ()
         self._walks: Counter[bytes] = Counter()
         self.unreadable: dict[bytes, str] = {}
         """Directories that discovery could not read, with the reason."""
@@ -36,8 +43,23 @@ class Roots:
         self._roots[path] = root
         return root
 
+    def configure(self, paths: Iterable[bytes], ignore: tuple[bytes, ...]) -> list[bytes]:
+        """What `config.toml` says now: these (resolved) are roots for ever. Returns those that were none before."""
+        before = self._roots
+        self.configured, self.ignore = frozenset(paths), ignore
+        self._roots = {root.path: root for root in self._intent.roots()}
+        for path in self.configured:
+            include_ignored = path in self._roots and self._roots[path].include_ignored
+            self._roots[path] = Root(path, RootKind.DIRECTORY, True, include_ignored, time.time())
+        return [path for path in self._roots if path not in before]
+
     def remove(self, path: bytes) -> bool:
-        """False when it is no root."""
+        """False when it is no root. Raises EnvironmentFailure for one that `config.toml` names."""
+        if path in self.configured:
+            raise EnvironmentFailure(
+                f"{os.fsdecode(path)}: the configuration names this root",
+                "take it out there: gitwatch config shows where",
+            )
         if not self._intent.remove_root(path):
             return False
         self._roots.pop(path, None)
@@ -69,14 +91,32 @@ class Roots:
         return path in self._roots
 
     def cover(self, directory: bytes) -> bool:
-        return self.above(directory) in self._roots
+        """Whether it lies below a root and is not left out there."""
+        above = self.above(directory)
+        return above in self._roots and not self.hides((above,), directory)
+
+    def hides(self, tops: Iterable[bytes], path: bytes) -> bool:
+        """Whether `path`, below some of `tops`, is left out of a list of what lies there."""
+        if not self.ignore:
+            return False
+        from gitwatchd.settings.globs import covers
+
+        return all(covers(self.ignore, path, below=top) for top in tops if _is_below(path, top))
+
+    def listed(self) -> list[bytes]:
+        """Where a list of all repositories begins: no place that is left out elsewhere and was merely asked for."""
+        return [root.path for root in self.all() if root.permanent or not self._hidden_further_up(root.path)]
+
+    def _hidden_further_up(self, path: bytes) -> bool:
+        above = self.above(path.rpartition(b"/")[0] or b"/")
+        return above in self._roots and above != path and self.hides((above,), path)
 
     # ---- walks
 
     def look(self, directory: bytes) -> None:
         """Look for repositories at and below `directory`, if it lies below a root."""
         root = self.find(directory)
-        if root is not None:
+        if root is not None and not self.hides((root.path,), directory):
             self._walks[root.path] += 1
             self._walk(directory, root)
 
@@ -98,4 +138,9 @@ class Roots:
 
 def _overlap(one: bytes, other: bytes) -> bool:
     """Whether one of two directories is at or below the other."""
-    return one == other or one.startswith(other.rstrip(b"/") + b"/") or other.startswith(one.rstrip(b"/") + b"/")
+    return _is_below(one, other) or _is_below(other, one)
+
+
+def _is_below(path: bytes, top: bytes) -> bool:
+    """At `top`, or below it."""
+    return path == top or path.startswith(top.rstrip(b"/") + b"/")

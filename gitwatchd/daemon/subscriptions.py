@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -34,8 +35,11 @@ class Subscription:
 
 
 class Subscriptions:
-    def __init__(self, loop: Loop) -> None:
+    """`hidden(tops, path)`: whether a list of what lies below `tops` (none: of everything) leaves `path` out."""
+
+    def __init__(self, loop: Loop, hidden: Callable[[tuple[bytes, ...], bytes], bool]) -> None:
         self._loop = loop
+        self._hidden = hidden
         self._ids = itertools.count(1)
         self._subscriptions: dict[int, Subscription] = {}
 
@@ -56,7 +60,7 @@ class Subscriptions:
 
     def publish(self, repository: Repository) -> None:
         for subscription in list(self._subscriptions.values()):
-            if not subscription.covers(repository.path):
+            if not subscription.covers(repository.path) or self._hidden(subscription.tops, repository.path):
                 continue
             if subscription.settle_s <= 0:
                 _tell(subscription, repository)

@@ -11,7 +11,7 @@ others after them under their own names, so that a part can tell more without a 
     repositories {total, by_state {..}, by_watch {..}}
     answers {L0, L1, L2, L3}
     audits {done, wrong, unreported}
-    pool {workers, ceiling, running, queued}
+    pool {workers, running, queued, at_most}
     problems [{what, hint}]
     errors [{at (epoch s), path, text}], the newest last
 """

@@ -184,6 +184,11 @@ _ACTION = _Column("ACTION", 3, 8)
 _STASHES = _Column("STASHES", 4, 7)
 _AGE = _Column("CHANGED", 5, 7)
 
+COLUMNS = tuple(
+    column.title.lower() for column in (_REPOSITORY, _BRANCH, _CHANGES, _REMOTE, _ACTION, _STASHES, _AGE, _NOTE)
+)
+"""The names of all columns, in the order in which they stand."""
+
 _LEGEND = "+staged ~unstaged ?untracked !conflicted   ↑ahead ↓behind =level with upstream"
 
 

@@ -20,6 +20,9 @@ from gitwatchd.watch.walk import find_nested
 Enter = Callable[[bytes], None]
 """Called with a directory that holds no repository of its own, before it is listed."""
 
+Skip = Callable[[bytes], bool]
+"""Whether to leave a directory out, and all that lies below it."""
+
 
 def walk_root(
     root: bytes,
@@ -29,6 +32,7 @@ def walk_root(
     half_made: Enter = lambda _path: None,
     found: Enter = lambda _path: None,
     unreadable: Callable[[bytes, OSError], None] = lambda _path, _error: None,
+    skip: Skip = lambda _path: False,
 ) -> Iterator[Location]:
     """Repositories at and below `root` (absolute, resolved), outside of other repositories.
 
@@ -63,7 +67,7 @@ def walk_root(
                 yield location
                 continue
         below.sort(reverse=True)
-        stack += [path for path in below if path not in mounts.types and not path.endswith(b"/.git")]
+        stack += [p for p in below if p not in mounts.types and not p.endswith(b"/.git") and not skip(p)]
 
 
 def find_repositories(root: bytes, *, include_ignored: bool = False) -> Iterator[Location]:

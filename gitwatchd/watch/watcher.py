@@ -28,7 +28,7 @@ from gitwatchd.loop import Loop
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Lack, Location, RepoPath, Shortage
 from gitwatchd.watch.changes import Aspect, Changes
-from gitwatchd.watch.discovery import walk_root
+from gitwatchd.watch.discovery import Skip, walk_root
 from gitwatchd.watch.discovery_watch import ConfigurationWatch, DiscoveryWatch
 from gitwatchd.watch.inotify import InstanceLimitReached, WatchLimitReached
 from gitwatchd.watch.limits import (
@@ -130,6 +130,9 @@ class Listener(Protocol):
     def on_configuration(self) -> None:
         """A file that configures git for many repositories may have changed."""
 
+    def on_settings(self) -> None:
+        """One of the files of `follow_settings` may have changed."""
+
 
 Sight = Callable[[Location, Tree, Found], object]
 """Called on the walking thread with all that a whole walk listed; what it returns goes into the walk's result."""
@@ -151,6 +154,7 @@ class Watcher:
         self._own: dict[RepoPath, WatchTable] = {}
         self._discovery = DiscoveryWatch(self._common)
         self._configuration = ConfigurationWatch(self._common, self.is_local)
+        self._settings = ConfigurationWatch(self._common, self.is_local)
         self._watches: dict[RepoPath, RepositoryWatch] = {}
         self._lock = threading.Lock()
         """Held for a moment while `_watches` and `_own` change."""
@@ -198,15 +202,24 @@ class Watcher:
             lambda: self._hand_over(location, number, lambda: self._walk(location, number, directories, look))
         )
 
-    def discover(self, directory: bytes, root: bytes, *, include_ignored: bool = False) -> None:
-        """Look for repositories at and below `directory`, itself at or below `root`; ends in `on_discovered`."""
+    def discover(
+        self, directory: bytes, root: bytes, *, include_ignored: bool = False, skip: Skip = lambda _path: False
+    ) -> None:
+        """Look for repositories at and below `directory`, itself at or below `root`; ends in `on_discovered`.
+
+        `skip` is called on the discovering thread with each directory below: whether to leave it out.
+        """
         self._mounts = read_mounts()
 
         def work() -> None:
-            unreadable = self._discover(directory, root, include_ignored)
+            unreadable = self._discover(directory, root, include_ignored, skip)
             self._loop.call_from_thread(lambda: self._listener.on_discovered(root, unreadable))
 
         self._discoveries.put(work)
+
+    def follow_settings(self, files: Iterable[bytes]) -> None:
+        """Tell of these files too, by `on_settings`; they need not exist."""
+        self._settings.cover(files)
 
     def release(self, path: RepoPath) -> None:
         """Drop every watch of a repository; a walk of it that is under way comes to nothing, and `on_walked` is not
@@ -308,6 +321,8 @@ class Watcher:
                     self._listener.on_appeared(directory)
                 if everything:
                     self._listener.on_suspicion()
+        if table is self._common and self._settings.take():
+            self._listener.on_settings()
         if table is self._common and self._configuration.take():
             self._listener.on_configuration()
             for path in list(self._watches):
@@ -454,7 +469,7 @@ class Watcher:
 
     # ---- the discovering thread
 
-    def _discover(self, directory: bytes, root: bytes, include_ignored: bool) -> list[tuple[bytes, str]]:
+    def _discover(self, directory: bytes, root: bytes, include_ignored: bool, skip: Skip) -> list[tuple[bytes, str]]:
         """The directories that could not be read, with the reason."""
         unreadable: list[tuple[bytes, str]] = []
 
@@ -472,6 +487,7 @@ class Watcher:
                 half_made=self._discovery.await_head,
                 found=self._discovery.leave,
                 unreadable=cannot_read,
+                skip=skip,
             ):
                 found(location)
                 if include_ignored:

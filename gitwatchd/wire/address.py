@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ENVIRONMENT_NAMES = ("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME", "TMPDIR")
+ENVIRONMENT_NAMES = ("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TMPDIR")
 
 MAX_SOCKET_PATH_BYTES = 100
 """sun_path holds 108 bytes on Linux and 104 on macOS, the final NUL included."""
@@ -29,9 +29,9 @@ class Places:
     home directory may be shared by several machines, each with a daemon of its own.
     """
 
-    __slots__ = ("cache", "cache_dir", "indexes", "intent", "lock", "log", "run_dir", "socket", "state_dir")
+    __slots__ = ("cache", "cache_dir", "config", "indexes", "intent", "lock", "log", "run_dir", "socket", "state_dir")
 
-    def __init__(self, socket: bytes, state_dir: bytes, cache_dir: bytes) -> None:
+    def __init__(self, socket: bytes, state_dir: bytes, cache_dir: bytes, config: bytes) -> None:
         self.socket = socket
         self.run_dir = os.path.dirname(socket)
         self.lock = socket.removesuffix(b".sock") + b".lock"
@@ -42,6 +42,8 @@ class Places:
         self.cache = cache_dir + b"/cache.db"
         self.indexes = cache_dir + b"/indexes"
         """Directory of the private copies of indexes."""
+        self.config = config
+        """What the user configured; it need not exist, and is never made."""
 
 
 def places(environ: Mapping[str, str], uid: int, state_dir: bytes | None = None) -> Places:
@@ -49,7 +51,7 @@ def places(environ: Mapping[str, str], uid: int, state_dir: bytes | None = None)
 
     Raises EnvironmentFailure when there is no home directory.
     """
-    run_dir, state, cache = (
+    run_dir, state, cache, config = (
         _standard_directories(environ, uid) if state_dir is None else _directories_below(os.path.abspath(state_dir))
     )
     socket = run_dir + b"/gitwatchd.sock"
@@ -60,20 +62,21 @@ def places(environ: Mapping[str, str], uid: int, state_dir: bytes | None = None)
         socket = _temporary_run_dir(environ, uid) + b"/" + name
         if len(socket) > MAX_SOCKET_PATH_BYTES:
             socket = _temporary_run_dir({}, uid) + b"/" + name
-    return Places(socket, state, cache)
+    return Places(socket, state, cache, config)
 
 
-def _standard_directories(environ: Mapping[str, str], uid: int) -> tuple[bytes, bytes, bytes]:
+def _standard_directories(environ: Mapping[str, str], uid: int) -> tuple[bytes, bytes, bytes, bytes]:
     runtime = _absolute(environ, "XDG_RUNTIME_DIR")
     run_dir = _temporary_run_dir(environ, uid) if runtime is None else runtime + b"/gitwatchd"
     state = _absolute(environ, "XDG_STATE_HOME") or _home(environ, uid) + b"/.local/state"
     cache = _absolute(environ, "XDG_CACHE_HOME") or _home(environ, uid) + b"/.cache"
-    return run_dir, state + b"/gitwatchd", cache + b"/gitwatchd"
+    config = _absolute(environ, "XDG_CONFIG_HOME") or _home(environ, uid) + b"/.config"
+    return run_dir, state + b"/gitwatchd", cache + b"/gitwatchd", config + b"/gitwatch/config.toml"
 
 
-def _directories_below(top: bytes) -> tuple[bytes, bytes, bytes]:
+def _directories_below(top: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     # The socket gets a directory of its own: it must be 0700, and TOP may have been made for more than us.
-    return top + b"/run", top, top + b"/cache"
+    return top + b"/run", top, top + b"/cache", top + b"/config.toml"
 
 
 def _temporary_run_dir(environ: Mapping[str, str], uid: int) -> bytes:

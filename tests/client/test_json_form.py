@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from gitwatch.json_form import complain_of, encode_reports, json_ready
+from gitwatch.json_form import complain_of, encode, encode_reports, json_ready
 
 
 def test_names_that_are_not_utf8_keep_their_bytes_beside() -> None:
@@ -14,6 +14,11 @@ def test_names_that_are_not_utf8_keep_their_bytes_beside() -> None:
     assert base64.b64decode(ready["branch_b64"]) == b"gr\xfcn"
     assert ready["upstream"]["name"] == "o/gr\ufffdn"
     assert base64.b64decode(ready["upstream"]["name_b64"]) == b"o/gr\xfcn"
+
+
+def test_maps_within_lists_too() -> None:
+    ready = json.loads(encode({"errors": [{"path": b"/\xff"}, [b"\xff", 1]]}))
+    assert ready == {"errors": [{"path": "/\ufffd", "path_b64": "L/8="}, ["\ufffd", 1]]}
 
 
 @pytest.mark.parametrize("reports", [[], [{"a": 1}], [{"a": "ü"}, {"a": None}]])

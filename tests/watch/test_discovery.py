@@ -37,6 +37,17 @@ def test_nested_repositories_are_found_and_submodules_and_git_dirs_are_not(tmp_p
     assert sorted(names(tmp_path)) == ["a", "a/nested", "a/nested/inner", "origin"]
 
 
+def test_what_is_to_be_skipped_is_not_even_entered(tmp_path: Path) -> None:
+    for path in ("one", "vendor/lib", "deep/vendor"):
+        new_repository(tmp_path / path, {"f": b""})
+    root, entered = os.fsencode(tmp_path.resolve()), list[bytes]()
+    found = walk_root(root, read_mounts(), enter=entered.append, skip=lambda path: path.endswith(b"/vendor"))
+    assert [location.path for location in found] == [root + b"/one"]
+    assert entered == [root, root + b"/deep", root + b"/one"]
+    # Whatever is said of the root itself: somebody named it.
+    assert len(list(walk_root(root + b"/vendor", read_mounts(), skip=lambda path: path.endswith(b"/vendor")))) == 1
+
+
 def test_a_linked_worktree_of_a_repository_below_modules(tmp_path: Path) -> None:
     git = new_repository(tmp_path / "modules/x", {"f": b""})
     git("worktree", "add", "-q", str(tmp_path / "linked"))

@@ -1,0 +1,91 @@
+"""The file as the daemon keeps it; with a real loop, and no daemon around it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gitwatchd.daemon.configuration import Configuration
+from gitwatchd.loop import Loop
+from gitwatchd.settings.model import DEFAULTS, Settings
+
+
+def fail(bug: BaseException) -> None:
+    raise bug
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop(fail)
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def configuration(loop: Loop, file: Path) -> Configuration:
+    return Configuration(loop, os.fsencode(file), b"/home/u", ("branch",))
+
+
+def test_unasked_a_change_waits_until_the_file_is_left_alone(loop: Loop, file: Path) -> None:
+    file.write_text('roots = ["/a"]')
+    known = configuration(loop, file)
+    changes: list[Settings] = []
+
+    def on_change(before: Settings) -> None:
+        changes.append(before)
+        loop.stop()
+
+    known.on_change = on_change
+    file.write_text("")
+    known.note()
+    loop.call_later(0.001, lambda: (file.write_text('roots = ["/b"]'), known.note()))
+    loop.run()
+    assert [before.roots for before in changes] == [(b"/a",)]
+    assert known.settings.roots == (b"/b",)
+    assert not known.unsettled
+
+
+def test_asked_it_does_not_wait(loop: Loop, file: Path) -> None:
+    known = configuration(loop, file)
+    assert known.settings is DEFAULTS
+    file.write_text('roots = ["/b"]')
+    known.note()
+    assert known.unsettled
+    known.settle()
+    assert known.settings.roots == (b"/b",) and not known.unsettled
+
+
+def test_a_mistake_changes_nothing_but_what_is_told(loop: Loop, file: Path) -> None:
+    file.write_text('\nroots = ["/a"]')
+    known = configuration(loop, file)
+    before = known.settings
+    for content in (b"\nroot = []", b"\xff", b"roots = ["):
+        file.write_bytes(content)
+        known.read()
+        assert known.settings is before and len(known.notes()) == 1
+        assert known.lines == {"roots": 2} and known.written == {"roots": ["/a"]}
+    assert known.notes() == [f"{file}:1: no TOML: invalid value"]
+    file.unlink()
+    file.mkdir()
+    known.read()
+    assert known.settings is before
+    assert known.notes() == [f"{file}: cannot be read: is a directory"] or os.getuid()
+    file.rmdir()
+    known.read()
+    assert known.settings == DEFAULTS and known.notes() == [] and known.lines == {}
+
+
+def test_what_is_written_again_unchanged_is_no_change(loop: Loop, file: Path) -> None:
+    file.write_text('roots = ["/a"]')
+    known = configuration(loop, file)
+    known.on_change = lambda _before: pytest.fail("nothing changed")
+    file.write_text('# a comment\nroots = ["/a"]')
+    known.read()
+    assert known.lines == {"roots": 2}
