@@ -4,7 +4,8 @@ Owns: the selector, the timers, the wake-up pipe. Runs: serving thread only, exc
 otherwise.
 Our own, because the answer path is counted in microseconds: asyncio costs 50 ms to import and about 20 us
 more for each request, and nothing here needs its coroutines.
-A callback that raises is a bug: it is handed to `on_bug` and the loop goes on.
+A callback that raises is a bug: it is handed to `on_bug` and the loop goes on. One that takes longer than `slow_s` is
+told to `on_slow`: all others waited for it.
 """
 
 from __future__ import annotations
@@ -39,13 +40,20 @@ class Timer:
 
 
 class Loop:
-    def __init__(self, on_bug: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        on_bug: Callable[[BaseException], None],
+        on_slow: Callable[[Callback, float], None] | None = None,
+        slow_s: float = 0.1,
+    ) -> None:
         self._selector = selectors.DefaultSelector()
         self._timers: list[Timer] = []
         self._sweep_at = _SWEEP_TIMERS_AT
         self._calls: deque[Callback] = deque()
         self._stopping = False
         self._on_bug = on_bug
+        self.on_slow = on_slow
+        self._slow_s = slow_s
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -145,10 +153,14 @@ class Loop:
         return wait if longest_s is None else min(wait, longest_s)
 
     def _run(self, callback: Callback) -> None:
+        began = time.monotonic()
         try:
             callback()
         except Exception as bug:  # noqa: BLE001 - one of the four seams of errors.py: a bug must not end the loop
             self._on_bug(bug)
+        took_s = time.monotonic() - began
+        if took_s > self._slow_s and self.on_slow is not None:
+            self.on_slow(callback, took_s)
 
     def _drain_wakeups(self) -> None:
         with suppress(BlockingIOError):

@@ -38,7 +38,7 @@ COMMANDS: Mapping[str, tuple[str, str, Mapping[str, str], int, int]] = {
     "refresh": ("repositories", "refresh", {"--timeout": SECONDS}, 0, _ANY),
     "verify": ("repositories", "verify", {"--timeout": SECONDS}, 0, _ANY),
     "trust": ("repositories", "trust", {}, 1, 1),
-    "doctor": ("repositories", "doctor", {"--json": FLAG}, 0, 0),
+    "doctor": ("repositories", "doctor", {"--json": FLAG, "--dump": FLAG}, 0, 0),
     "config": ("repositories", "config", {"--json": FLAG}, 0, 0),
     "daemon start": ("control", "start", {}, 0, 0),
     "daemon stop": ("control", "stop", {}, 0, 0),

@@ -111,6 +111,8 @@ def _end_hung(socket: bytes) -> None:
             is_ours = b"gitwatchd" in file.read()
         if not is_ours:  # systemd, listening for it
             raise DaemonUnavailable(f"gitwatchd does not answer, and pid {pid} is not gitwatchd")
+        if _catches(pid, signal.SIGUSR1):
+            os.kill(pid, signal.SIGUSR1)  # its threads say in the log where they are
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGCONT)  # a stopped process acts on SIGTERM only when it goes on
         if not wait_gone(pid, _GENTLE_S):
@@ -119,6 +121,13 @@ def _end_hung(socket: bytes) -> None:
                 raise DaemonUnavailable(f"gitwatchd (pid {pid}) cannot be ended: it waits for a disk or mount")
     except (FileNotFoundError, ProcessLookupError):
         pass  # it has just ended
+
+
+def _catches(pid: int, number: int) -> bool:
+    """Whether that process has a handler for the signal; an older daemon would end by it, and leave its children."""
+    with open(f"/proc/{pid}/status", "rb") as file:
+        caught = next((line for line in file if line.startswith(b"SigCgt:")), b"SigCgt: 0")
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def _listening_pid(path: bytes) -> int:

@@ -80,9 +80,11 @@ Allow the filter drivers that the repository's own configuration defines: `git s
 when that configuration changes.
 """,
     "doctor": """\
-usage: gitwatch doctor [--json]
+usage: gitwatch doctor [--json|--dump]
 
 How the daemon is doing. Exit 1 when a repository failed, or an audited answer was wrong.
+  --dump             what the daemon waits for and what happened last, as JSON: for a report of an answer that
+                     was slow or did not come
 """,
     "config": """\
 usage: gitwatch config [--json]

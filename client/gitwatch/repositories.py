@@ -102,6 +102,11 @@ def trust(invocation: Invocation) -> int:
 
 
 def doctor(invocation: Invocation) -> int:
+    if invocation.has("--dump"):
+        import json
+
+        output.write_text(json.dumps(_call(invocation, "dump"), indent=1) + "\n")
+        return 0
     return _show(invocation, "doctor", lambda facts: facts["failed"])
 
 

@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from gitwatchd.analysis.pool import Pool
@@ -62,17 +63,25 @@ class Analyst:
         self._number += 1
         number = self._number
         self._direct[number] = self._loop.call_later(job.timeout_s + SAFETY_S, lambda: self._give_up(number, job))
-        if self._threads < len(self._direct):
-            self._start_thread()
+        if self._threads < len(self._direct) and not self._start_thread() and not self._threads:
+            self._direct.pop(number).cancel()
+            self._in_pool += 1
+            self.pool.submit(job)  # which says so when it cannot start a process either
+            return
         self._queue.put((number, job))
 
     def _pool_done(self, job: Job, outcome: Outcome) -> None:
         self._in_pool -= 1
         self._on_outcome(job, outcome)
 
-    def _start_thread(self) -> None:
+    def _start_thread(self) -> bool:
+        try:
+            threading.Thread(target=self._work, name="analyse", daemon=True).start()
+        except RuntimeError as reason:  # the limit of processes, or of memory
+            _log.warning("no thread could be started: %s", reason)
+            return False
         self._threads += 1
-        threading.Thread(target=self._work, name="analyse", daemon=True).start()
+        return True
 
     def _work(self) -> None:
         from gitwatchd.analysis.job import analyse  # pygit2: 70 ms that the start of the daemon does not pay
@@ -106,7 +115,8 @@ class Analyst:
         """Remove the private copies of all other indexes, and the oldest of too many. On a thread of its own."""
         from gitwatchd.analysis.private_index import prune
 
-        threading.Thread(target=prune, args=(index_cache, index_paths), name="prune", daemon=True).start()
+        with suppress(RuntimeError):  # no thread is to be had: the next hour will do
+            threading.Thread(target=prune, args=(index_cache, index_paths), name="prune", daemon=True).start()
 
     def close(self) -> None:
         for _ in range(self._threads):

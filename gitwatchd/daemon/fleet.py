@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from gitwatchd.daemon.configuration import Configuration
 from gitwatchd.daemon.queries import OnComplete, OpenQueries, Scope
+from gitwatchd.daemon.recorder import Recorder
 from gitwatchd.daemon.roots import Roots
 from gitwatchd.daemon.trust import Trust
 from gitwatchd.engine.engine import Engine
@@ -102,6 +103,7 @@ class Fleet:
         self._index_cache = index_cache
         self._on_published = on_published
         self.engine = Engine()
+        self.recorder = Recorder(self.engine)
         self.queries = OpenQueries(loop, self.engine, lambda tops, path: self.roots.hides(tops, path))
         self._started = False
         self._held_back: list[Effect] = []
@@ -181,8 +183,8 @@ class Fleet:
         """Begin to work: look for repositories below every root, verify what is remembered. Idempotent."""
         if self._started:
             return
-        self._started = True
         self.watcher.start()
+        self._started = True
         self.watcher.follow_settings((self.configuration.path,))
         self.configuration.read()  # it may have changed before it was watched
         self.roots.look_everywhere()
@@ -368,6 +370,7 @@ class Fleet:
     def abandon(self, query: QueryId) -> None:
         """The deadline passed, or nobody wants the answer any more: complete with what there is."""
         if query in self.queries:
+            self.recorder.explain(query, self.queries.waited_s(query), "ends")
             self._feed(Expired(query))
 
     def _members(self, scope: Scope) -> list[RepoPath]:
@@ -426,6 +429,13 @@ class Fleet:
         self._feed(Changed(path, rewalk, whole=not followed, new_directories=new_directories))
 
     def on_walked(self, result: WalkResult) -> None:
+        try:
+            self._take_walk(result)
+        except Exception:  # noqa: BLE001 - a seam of errors.py: without an end of its walk a repository waits for ever
+            _log.exception("after the walk of %r", result.path)
+            self._fail_walk(result.path, "a bug ended its walk: see the log")
+
+    def _take_walk(self, result: WalkResult) -> None:
         if result.path not in self.engine.repositories:
             self.watcher.release(result.path)
             return
@@ -527,7 +537,9 @@ class Fleet:
         engine = self.engine
         backlog = engine.backlog + engine.walks
         engine.slots = engine.analysing + self.analyst.room(backlog) if self._started else 0
-        for effect in engine.handle(event, time.monotonic()):
+        now = time.monotonic()
+        self.recorder.note_event(event, now)
+        for effect in engine.handle(event, now):
             if self._started or isinstance(effect, Complete):
                 self._carry_out(effect)
             else:
@@ -554,6 +566,38 @@ class Fleet:
         self._feed(Tick())
 
     def _carry_out(self, effect: Effect) -> None:
+        try:
+            self._try_to_carry_out(effect)
+        except Exception:  # noqa: BLE001 - a seam of errors.py: what the engine wants besides must not be lost with it
+            _log.exception("carrying out %.200r", effect)
+            # Not at once: this may be in the middle of the effects of another event.
+            if isinstance(effect, Walk):
+                self._loop.call_soon(lambda: self._fail_walk(effect.path, "its walk could not begin: see the log"))
+            elif isinstance(effect, Analyse):
+                self._loop.call_soon(lambda: self._fail_analysis(effect.path, "its analysis could not begin"))
+
+    def _fail_walk(self, path: RepoPath, reason: str) -> None:
+        repository = self.engine.repositories.get(path)
+        if repository is not None:
+            self.increments.drop(path)  # what happens from now on is in nobody's list of changes
+            self._feed(Walked(repository.location, Watch.POLLED, reason, "see: gitwatch daemon logs"))
+
+    def _fail_analysis(self, path: RepoPath, reason: str) -> None:
+        repository = self.engine.repositories.get(path)
+        if repository is not None and repository.running is not None and not repository.running.walking:
+            self._jobs.pop(path, None)
+            self._feed(Analysed(path, Failed(reason, "see: gitwatch daemon logs"), Level.L3, time.time()))
+
+    def give_up_lost(self) -> None:
+        """End what must have been lost on its way; it is logged. The next request tries again."""
+        for path, what in self.recorder.overdue():
+            if what == "walk":
+                self.watcher.release(path)
+                self._fail_walk(path, "its walk did not end")
+            else:
+                self._fail_analysis(path, "its analysis did not end")
+
+    def _try_to_carry_out(self, effect: Effect) -> None:
         match effect:
             case Complete():
                 self.queries.complete(effect.query)
@@ -563,6 +607,7 @@ class Fleet:
                 self._identities.pop(effect.path, None)
                 self._jobs.pop(effect.path, None)
                 self._copied_under.pop(effect.path, None)
+                self.recorder.forget(effect.path)
                 self._on_forgotten(effect.path)
                 self._cache.forget([effect.path])
                 self._sorted = None
@@ -579,11 +624,13 @@ class Fleet:
                 if repository is None:
                     return  # forgotten by an effect carried out before this one
                 if isinstance(effect, Walk):
+                    self.recorder.note_work(effect.path, "walk")
                     self._placing[effect.path] = effect.directories
                     if effect.directories is None:
                         self.increments.drop(effect.path)
                     self.watcher.walk(repository.location, effect.directories, look=not self._workers_look())
                 elif isinstance(effect, Analyse):
+                    self.recorder.note_work(effect.path, "analysis by git" if effect.by_git else "analysis")
                     self._analyse(repository, whole=effect.whole, by_git=effect.by_git)
                 else:
                     self._publish(repository)
@@ -662,9 +709,12 @@ class Fleet:
         audited = self._audited.pop(id(job), None)
         if audited is not None:
             audited(outcome)
+            self._feed(Tick())  # it held a place that somebody's analysis may wait for
             return
         if self._jobs.get(path) is not job:
-            return  # for a repository that was forgotten, even if one at the same path is known again
+            # For a repository that was forgotten, even if one at the same path is known again.
+            self._feed(Tick())  # it held a place, too
+            return
         del self._jobs[path]
         level = Level.L1 if isinstance(outcome, AnalysedOutcome) and not outcome.by_git else Level.L3
         self._feed(Analysed(path, outcome, level, self._began.pop(path, time.time())))

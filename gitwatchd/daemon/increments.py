@@ -239,12 +239,8 @@ class Increments:
         if outcome.entries is None:
             return
         self._priming[path] = outcome
-        try:
-            large = os.stat(location.git_dir + b"/index").st_size > LARGE_INDEX_BYTES
-        except OSError:
-            large = False
-        if not large:
-            self._prime_with(location, outcome, is_current, self._read_index(location))
+        if not self._is_large(location):
+            self._end_priming(location, outcome, is_current, self._read_index(location))
             return
 
         def read() -> None:
@@ -254,7 +250,17 @@ class Increments:
             finally:  # somebody may wait for it, whatever happened
                 self._loop.call_from_thread(lambda: self._end_priming(location, outcome, is_current, index))
 
-        threading.Thread(target=read, name="read-index", daemon=True).start()
+        try:
+            threading.Thread(target=read, name="read-index", daemon=True).start()
+        except RuntimeError as reason:  # no thread is to be had
+            self.reasons[str(reason)] += 1
+            self._end_priming(location, outcome, is_current, None)
+
+    def _is_large(self, location: Location) -> bool:
+        try:
+            return os.stat(location.git_dir + b"/index").st_size > LARGE_INDEX_BYTES
+        except OSError:
+            return False
 
     def _read_index(self, location: Location) -> Index | None:
         try:
@@ -268,6 +274,9 @@ class Increments:
         try:
             self._prime_with(location, outcome, is_current, index)
         finally:
+            # Also when the index was read at once: the draining above lets other work begin, of this repository too.
+            if self._priming.get(location.path) is outcome:
+                del self._priming[location.path]
             for callback in self._after_priming.pop(location.path, ()):
                 callback()
 
@@ -277,8 +286,9 @@ class Increments:
         path = location.path
         # Whatever replaced the index before it was read is in the queue by now.
         self._settle(path)
-        if self._priming.pop(path, None) is not outcome:
-            return
+        if self._priming.get(path) is not outcome:
+            return  # a later one is being made, or none any more
+        del self._priming[path]
         pending = self._pending.get(path)
         if index is None or not is_current() or (pending is not None and pending.aspects & _UNPRIMABLE):
             return

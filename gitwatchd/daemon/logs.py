@@ -7,13 +7,16 @@ escaped. Control characters from paths and from git's messages are escaped, so t
 or speak to a terminal.
 Invariant: no URL keeps its userinfo, in messages, arguments or tracebacks.
 Never: raises, or stops the daemon, because a line could not be written.
+SIGUSR1 writes there where every thread is, also while the serving thread hangs.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import re
+import signal
 import stat
 import sys
 import threading
@@ -60,6 +63,8 @@ def configure(path: bytes, *, foreground: bool, environ: Mapping[str, str]) -> D
             problem, destination = error, Destination.STDERR
     handler.setFormatter(_OneLine(journal=destination is Destination.JOURNAL))
     handler.addFilter(ScrubUserinfo())  # on the handler: a logger's filters do not see its children's records
+    if destination is not Destination.FILE:
+        _stacks_go_to(2)
     root = logging.getLogger()
     for former in root.handlers[:]:
         root.removeHandler(former)
@@ -73,6 +78,11 @@ def configure(path: bytes, *, foreground: bool, environ: Mapping[str, str]) -> D
     if problem is not None:
         logging.getLogger(__name__).warning("cannot write the log file: %s; logging to stderr", problem)
     return destination
+
+
+def _stacks_go_to(fd: int) -> None:
+    with suppress(RuntimeError, OSError, ValueError):  # a standard error that is closed
+        faulthandler.register(signal.SIGUSR1, fd, all_threads=True)
 
 
 def scrub(text: str) -> str:
@@ -147,6 +157,7 @@ class PrivateRotatingFile(logging.Handler):
         if stat.S_ISREG(os.fstat(fd).st_mode):  # a device is not ours to change
             os.fchmod(fd, 0o600)  # an older file, or a umask that takes away our own rights
         former, self._fd = self._fd, fd
+        _stacks_go_to(fd)
         if former >= 0:
             os.close(former)
 

@@ -165,6 +165,7 @@ class _Daemon:
             self._loop, intent, self._configuration, cache, where.indexes,
             lambda repository: self._methods.publish(repository), lambda path: self._methods.forget(path),
         )  # fmt: skip
+        self._loop.on_slow = self._fleet.recorder.note_slow_callback
         self._audit = Audit(self._loop, self._fleet)
         self._doctor = Doctor(where, self._fleet, self._audit, errors)
         self._methods = Methods(self._loop, self._fleet, self._audit, self._doctor, self._loop.stop)
@@ -239,6 +240,7 @@ class _Daemon:
         elif now - self._last_expiry > EXPIRY_EVERY_S:
             self._last_expiry = now
             self._fleet.expire(time.time())
+        self._fleet.give_up_lost()
 
     def _nobody_asks(self, now: float) -> bool:
         """Neither for long enough nor by subscription; the next command starts a daemon in a fifth of a second."""

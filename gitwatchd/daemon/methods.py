@@ -6,6 +6,8 @@ the model can change while the protocol only grows.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -47,9 +49,13 @@ from gitwatchd.settings.model import Settings
 from gitwatchd.store.intent import RootKind
 from gitwatchd.wire.rpc import FAILED, PROTOCOL, UNKNOWN_METHOD, USAGE, Request
 
+_log = logging.getLogger(__name__)
+
 PROGRESS_EVERY_S = 0.1
 LONGEST_WAIT_S = 600.0
 _LONGEST_WATCHED_S = 3600.0
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC})
+"""The machine's or this process's own limits: a failure of the surroundings wherever they are met."""
 
 Handler = Callable[[Session, Request], None]
 
@@ -91,6 +97,7 @@ class Methods:
             "doctor": self._tell_doctor,
             "subscribe": self._subscribe,
             "shutdown": self._shutdown,
+            "dump": self._dump,
         }
 
     # ---- towards the server
@@ -102,14 +109,29 @@ class Methods:
             known = ", ".join(sorted(self._handlers))
             session.fail(request.id, UNKNOWN_METHOD, f"unknown method {request.method[:80]!r}\nknown: {known}")
             return
-        try:
+
+        def work() -> None:
             if request.method != "status":  # the hot one looks for itself
                 self._fleet.settle()
             handler(session, request)
+
+        self._guarded(session, request, work)
+
+    def _guarded(self, session: Session, request: Request, work: Callable[[], None]) -> None:
+        try:
+            work()
         except UserError as error:
             session.fail(request.id, USAGE, str(error))
         except EnvironmentFailure as error:
             session.fail(request.id, FAILED, str(error))
+        except Exception as bug:  # noqa: BLE001 - the seam "request" of errors.py: a bug ends this request only
+            if isinstance(bug, OSError) and bug.errno in _EXHAUSTED:
+                _log.warning("%.100s: %s", request.method, bug)
+                reason = f"the daemon has not what it needs: {bug.strerror}"
+                session.fail(request.id, FAILED, f"{reason}\nsee: gitwatch doctor")
+            else:
+                _log.exception("bug in %.100s", request.method)
+                session.fail_by_bug(request.id)
 
     def forget_session(self, session: Session) -> None:
         self.subscriptions.drop(session)
@@ -133,6 +155,7 @@ class Methods:
     def _ask(
         self,
         session: Session,
+        request: Request,
         scope: Scope,
         options: Mapping[str, Any],
         on_complete: Callable[[Answer], None],
@@ -154,8 +177,11 @@ class Methods:
             waiting = self._waiting.pop(query, None) if query is not None else None
             if waiting is not None and waiting.progress is not None:
                 waiting.progress.cancel()
-            on_complete(answer)
+            self._fleet.recorder.note_request(request.method, time.monotonic() - began)
+            # Not under `handle` when it comes late; without an answer the client would wait for ever.
+            self._guarded(session, request, lambda: on_complete(answer))
 
+        began = time.monotonic()
         query = self._fleet.ask(scope, complete, wait_s=wait_s, verify=verify)
         if not done:
             waiting = self._waiting[query] = _Waiting(session)
@@ -205,7 +231,7 @@ class Methods:
                 selected = [select_fields(report(r, s), fields) for r, s in answer.repositories]
                 session.reply(request.id, {"repos": selected, "errors": named.errors})
 
-        self._ask(session, named.scope, options, reply)
+        self._ask(session, request, named.scope, options, reply)
 
     def _answer_hot(self, session: Session, request: Request, path: bytes) -> bool:
         """One known repository, nothing beneath it, nothing changed: from memory."""
@@ -238,7 +264,7 @@ class Methods:
         paths = [path_of(path) for path in option(options, "paths", list, [])]
         named = name_all(self._fleet, paths, include_ignored=option(options, "include_ignored", bool, False))
         self._ask(
-            session, named.scope, options,
+            session, request, named.scope, options,
             lambda answer: session.reply(request.id, self._drawn(answer, named, paths, width, colour)),
         )  # fmt: skip
 
@@ -274,7 +300,7 @@ class Methods:
         here = None if cwd is None else real_path(self._fleet, path_of(cwd))
 
         def ask_about(top: RepoPath) -> None:
-            self._ask(session, Scope((), (top,)), options, lambda answer: reply(top, answer))
+            self._ask(session, request, Scope((), (top,)), options, lambda answer: reply(top, answer))
 
         def reply(top: RepoPath, answer: Answer) -> None:
             if not answer.repositories or answer.repositories[0][0].gone:
@@ -370,9 +396,9 @@ class Methods:
                 self._audit.count(len(second.repositories), len(differences))
                 session.reply(request.id, {"checked": len(second.repositories), "differences": differences})
 
-            self._ask(session, named.scope, {**options, "verify": True}, tell)
+            self._ask(session, request, named.scope, {**options, "verify": True}, tell)
 
-        self._ask(session, named.scope, options, compare)
+        self._ask(session, request, named.scope, options, compare)
 
     def _trust(self, session: Session, request: Request) -> None:
         top = self._worktree_of(path_of(request.params[0] if request.params else None))
@@ -396,6 +422,9 @@ class Methods:
         if tops:
             name_all(self._fleet, list(tops))
         session.reply(request.id, {"subscription": self.subscriptions.add(subscription)})
+
+    def _dump(self, session: Session, request: Request) -> None:
+        session.reply(request.id, self._fleet.recorder.dump())
 
     def _shutdown(self, session: Session, request: Request) -> None:
         session.reply(request.id, True)

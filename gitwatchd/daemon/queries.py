@@ -43,6 +43,8 @@ class _Open:
     scope: Scope
     on_complete: OnComplete
     deadline: Timer | None
+    opened_at: float
+    """Monotonic."""
 
 
 class OpenQueries:
@@ -66,8 +68,13 @@ class OpenQueries:
         deadline = None
         if wait_s is not None and wait_s > 0:
             deadline = self._loop.call_later(wait_s, lambda: on_deadline(query))
-        self._open[query] = _Open(scope, on_complete, deadline)
+        self._open[query] = _Open(scope, on_complete, deadline, time.monotonic())
         return query
+
+    def waited_s(self, query: QueryId) -> float:
+        """How long it has been open."""
+        opened = self._open.get(query)
+        return 0.0 if opened is None else time.monotonic() - opened.opened_at
 
     def progress(self, query: QueryId) -> tuple[bool, int, int]:
         """(looking for repositories still, answered, found)."""

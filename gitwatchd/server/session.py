@@ -82,6 +82,10 @@ class Session:
         """`text`: what and why, a newline, and the hint."""
         self._send(encode_error(id, code, text))
 
+    def fail_by_bug(self, id: int) -> None:
+        """The caller has logged it."""
+        self.fail(id, INTERNAL, _BUG_TEXT)
+
     def notify(self, method: str, params: list[object]) -> None:
         """Raises ValueError, TypeError or OverflowError for what MessagePack cannot hold."""
         self._send(encode_notification(method, params))
@@ -139,7 +143,7 @@ class Session:
             self._on_request(self, request)
         except Exception:  # noqa: BLE001 - the seam "request" of errors.py: a bug ends this request only
             _log.exception("bug in %.100s", request.method)
-            self.fail(request.id, INTERNAL, _BUG_TEXT)
+            self.fail_by_bug(request.id)
 
     def _send(self, frame: bytes) -> None:
         if self.closed:

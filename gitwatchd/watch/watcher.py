@@ -16,7 +16,9 @@ import queue
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -56,6 +58,9 @@ WALKERS = 2
 BREATH_S = 0.02
 """After events woke us the queue is left alone this long: a checkout raises 70,000 events a second, and one wake-up for
 each would be most of the work. Far below the 220 ms in which a queue of 16,384 can fill; a query drains at once."""
+
+THREADS_AGAIN_S = 1.0
+"""When the system gave no thread. What was asked for waits meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +175,22 @@ class Watcher:
 
     def start(self) -> None:
         """Let the threads begin; what was asked for earlier waits until now."""
-        if self._threads:
-            return
-        for name, work in (*[("walk", self._walks)] * WALKERS, ("discover", self._discoveries)):
-            thread = threading.Thread(target=_work_off, args=(work,), name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        if not self._threads:
+            self._start_threads()
+
+    def _start_threads(self) -> None:
+        """Those that do not run yet: where the system gave none it may give one by now."""
+        running = Counter(thread.name for thread in self._threads)
+        for name, wanted, work in (("walk", WALKERS, self._walks), ("discover", 1, self._discoveries)):
+            for _ in range(wanted - running[name]):
+                thread = threading.Thread(target=_work_off, args=(work,), name=name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as reason:
+                    _log.warning("no thread could be started: %s", reason)
+                    self._loop.call_later(THREADS_AGAIN_S, self._start_threads)
+                    return
+                self._threads.append(thread)
 
     def close(self) -> None:
         for work in (*[self._walks] * WALKERS, self._discoveries):
@@ -209,7 +224,8 @@ class Watcher:
 
         `skip` is called on the discovering thread with each directory below: whether to leave it out.
         """
-        self._mounts = read_mounts()
+        with suppress(OSError):  # out of descriptors: what was read before has to do
+            self._mounts = read_mounts()
 
         def work() -> None:
             unreadable = self._discover(directory, root, include_ignored, skip)
@@ -336,9 +352,9 @@ class Watcher:
 
         def on_readable() -> None:
             self._loop.forget(fd)
+            self._loop.call_later(BREATH_S, listen_again)  # first: a bug in what follows must not make us deaf
             if table.drain():
                 self._tell(table)
-            self._loop.call_later(BREATH_S, listen_again)
 
         def listen_again() -> None:
             if table in self._tables():
@@ -357,7 +373,8 @@ class Watcher:
         try:
             result = walk()
         except Released:
-            return
+            # Nobody wants that walk any more; if somebody does, he is to be told that it came to nothing.
+            result = WalkResult(path, location, None, Watch.POLLED, "its watches were given up while they were placed")
         except (EnvironmentFailure, OSError) as error:
             reason, hint, shortage = _refusal(error)
             result = WalkResult(path, location, None, Watch.POLLED, reason, hint, shortage)
