@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from gitwatchd.analysis.facts import read_ref_facts
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git.config_acceptance import find_unproven
 from gitwatchd.git.objects import Objects
 from gitwatchd.git.porcelain import Headers, count
 from gitwatchd.git.repository_config import RepositoryConfig
@@ -86,6 +87,8 @@ def _refuse_what_git_may_refuse(location: Location, config: RepositoryConfig) ->
         raise Inexact("it may belong to another user")
     if config.filter_drivers_of_repository():
         raise Inexact("its own configuration defines filters")
+    if find_unproven(config.entries):
+        raise Inexact("git may refuse a value of its configuration")
     if config.get(b"core.repositoryformatversion", b"0") not in (b"0", b"1"):
         raise Inexact("its format is of a version that git may refuse")
     known = (b"extensions.worktreeconfig", b"extensions.objectformat", b"extensions.partialclone")

@@ -20,6 +20,7 @@ from gitwatchd.analysis.first_sight import analyse_without_git
 from gitwatchd.analysis.private_index import IndexSnapshot, private_copy, read_snapshot
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import GitAnswer, run_git, shown
+from gitwatchd.git.config_acceptance import find_unproven, note_accepted
 from gitwatchd.git.index_file import Index, parse_index, read_index
 from gitwatchd.git.layout import read_format, read_location
 from gitwatchd.git.porcelain import parse_status
@@ -66,6 +67,8 @@ def _analyse(job: Job, deadline: float) -> Outcome:
             status = parse_status(answer.stdout)
         except ValueError as error:
             return Failed(f"git's answer is not understood: {error}", _ask(location))
+        if find_unproven(config.entries) and read_config(location).entries == config.entries:
+            note_accepted(config.entries)
         facts = complete_facts(location, config, status, index, refreshed=refreshed)
         return Analysed(facts, answer.stdout)
     return _explain(location, config, answer)

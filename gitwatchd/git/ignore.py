@@ -191,7 +191,11 @@ class IgnoreRules:
     info/exclude, then core.excludesFile. `ignore_case` is core.ignoreCase, which these rules do not follow.
     """
 
-    def __init__(self, read: Reader, shared: Iterable[bytes | None] = (), *, ignore_case: bool = False) -> None:
+    def __init__(
+        self, read: Reader, shared: Iterable[bytes | None] = (), *, ignore_case: bool = False, refused: bool = False
+    ) -> None:
+        self.refused = refused
+        """What should be a file of rules for the whole worktree is something else: git ends, or waits for ever."""
         self._read = read
         self._ignore_case = ignore_case
         self._inexact_directories: set[bytes] = set()
@@ -273,11 +277,22 @@ class IgnoreRules:
 def read_rules(location: Location, config: RepositoryConfig, read: Reader | None = None) -> IgnoreRules:
     """The rules of a worktree as its configuration has them; `.gitignore` files come through `read`, by default from
     the worktree. To be made anew when `exclude_files` or the configuration change."""
+    files = exclude_files(location, config)
+    shared = [read_shared(path) for path in files]
     return IgnoreRules(
         read or worktree_reader(location.path),
-        [read_shared(path) for path in exclude_files(location, config)],
+        shared,
         ignore_case=config.get_bool(b"core.ignorecase", default=False),
+        refused=any(raw is None and _is_no_file(path) for path, raw in zip(files, shared, strict=True)),
     )
+
+
+def _is_no_file(path: bytes) -> bool:
+    """Whether something other than a file stands there (git reads a directory and fails, a FIFO and waits)."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False  # git passes over what it may not read
 
 
 def exclude_files(location: Location, config: RepositoryConfig) -> tuple[bytes, ...]:

@@ -79,6 +79,8 @@ class RepositoryState:
         """Records of submodules, which git looks into; they stay while nothing touches the submodule."""
         self._hashed_clean: HashedClean = {}
         self._refuse_extensions()
+        if rules.refused:
+            raise Inexact("git may refuse a file of ignore rules")
         self._gitlinks = frozenset(index.gitlinks())
         """They are those of every later index too: where one comes or goes git is asked."""
         self._conflicts = set(index.conflicts())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from gitwatchd.errors import GitwatchError
+from gitwatchd.git.config_acceptance import find_unsettled
 from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import Index
 from gitwatchd.git.layout import read_location
@@ -56,6 +57,8 @@ def read_terms(location: Location, config: RepositoryConfig, index: Index, attri
         raise Inexact("a bare repository has no status")
     if index.inexact is not None:
         raise Inexact(index.inexact)
+    if find_unsettled(config.entries):
+        raise Inexact("git may refuse how a remote or branch is configured")
     settings = status_settings(config)
     if not settings.stat_is_default:
         raise Inexact("equal stat data do not mean an unchanged file by its configuration")
