@@ -23,10 +23,15 @@ FLAG, COUNT, SECONDS, TEXT = "flag", "count", "seconds", "text"
 _GLOBAL = {"--state-dir": TEXT, "--help": FLAG, "-h": FLAG, "--version": FLAG}
 
 _STATUS = {
-    "--json": FLAG, "--jsonl": FLAG, "--porcelain": TEXT, "-z": FLAG,
-    "--no-wait": FLAG, "--verify": FLAG, "--direct": FLAG, "--include-ignored": FLAG,
-    "--jobs": COUNT, "--timeout": SECONDS, "--strict": FLAG, "--no-progress": FLAG,
+    "--json": FLAG, "--jsonl": FLAG, "--porcelain": TEXT, "-z": FLAG, "--format": TEXT, "-o": "--format",
+    "--no-wait": FLAG, "--verify": FLAG, "--direct": FLAG, "--include-ignored": FLAG, "-I": "--include-ignored",
+    "--jobs": COUNT, "-j": "--jobs", "--timeout": SECONDS, "--strict": FLAG, "--no-progress": FLAG,
+    "--where": TEXT, "-w": "--where", "--print": TEXT, "-p": "--print", "--print0": FLAG, "-0": "--print0",
+    "--help-where": FLAG, "--sort": TEXT, "-s": "--sort", "--reverse": FLAG, "-r": "--reverse",
+    "--columns": TEXT, "-c": "--columns", "--dirty": FLAG, "--dirty-only": "--dirty", "-d": "--dirty",
+    "--depth": COUNT, "--metadata-only": FLAG, "--errors": FLAG,
 }  # fmt: skip
+"""A name that stands for another option is that one's short or older form."""
 
 _ANY = 1 << 30
 
@@ -179,7 +184,12 @@ def _parse_option(
     argument: str, known: Mapping[str, str], rest: Sequence[str] | object, command: str | None
 ) -> tuple[str, Value]:
     name, equals, given = argument.partition("=")
+    if name not in known and len(name) > 2 and name[1] != "-" and name[:2] in known:
+        # `-sbranch`; flags are not run together, as that would make `-dirty` a `-d`, `-i` ...
+        name, equals, given = argument[:2], "=", argument[2:]
     kind = known.get(name)
+    if kind is not None and kind.startswith("--"):
+        name, kind = kind, known[kind]
     if kind is None:
         after = f" of `gitwatch {command}`" if command else ""
         raise UserError(f"no option {name!r}{after}", _nearest(name, list(known)))

@@ -18,9 +18,11 @@ from typing import Any
 
 from gitwatch import output
 from gitwatch.cli import Invocation
-from gitwatch.json_form import complain_of, encode_reports
+from gitwatch.json_form import complain_of, complain_of_each
 from gitwatch.link import places_of
 from gitwatch.progress import Progress
+from gitwatch.selection import Selection, show_chosen
+from gitwatch.status import columns_of
 from gitwatchd.analysis.job import analyse
 from gitwatchd.analysis.pool import pool_ceiling
 from gitwatchd.errors import NotARepository, UserError
@@ -28,7 +30,7 @@ from gitwatchd.git.layout import find_worktree
 from gitwatchd.model.report import Facts, Standing, State, Watch, facts_to_wire, text_or_bytes
 from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Outcome, Unsafe
 from gitwatchd.render.status_view import render_status
-from gitwatchd.render.table import row_of
+from gitwatchd.render.table import COLUMNS, Frame, NoSuchColumn, parse_columns, row_of
 from gitwatchd.settings.colours import palette
 from gitwatchd.settings.model import DEFAULTS
 from gitwatchd.watch.discovery import find_repositories
@@ -39,26 +41,42 @@ Found = tuple[Location, Facts | None, Standing]
 
 
 def direct(invocation: Invocation) -> int:
+    selection = Selection(invocation)
+    columns = _columns(invocation)
     roots = [_start_of(path) for path in invocation.paths() or _known_roots(invocation)]
     with Progress(shown=not invocation.has("--no-progress")) as progress:
         found = sorted(_analyse_all(invocation, roots, progress), key=lambda each: each[0].path)
     strict = invocation.has("--strict")
-    if invocation.has("--json") or invocation.has("--jsonl"):
-        reports = [_report(*each) for each in found]
-        output.write(encode_reports(reports, lines=invocation.has("--jsonl")))
-        return complain_of(reports, [], strict=strict)
-    view = render_status(
-        [(row_of(*each), each[2]) for each in found],
-        base=roots[0] if len(roots) == 1 else None,
-        home=os.fsencode(os.environ.get("HOME", "")) or None,
-        width=output.width(output.STDOUT),
-        colour=palette(DEFAULTS.colours) if output.wants_colour() else {},
-        now=time.time(),
-    )
-    output.write_text(view.text)
-    for note in view.notes:
-        output.complain(note)
-    return int(bool(view.failed or (strict and view.strict_failed)))
+    by_path = {text_or_bytes(each[0].path): each for each in found}
+    reports = [_report(*each) for each in found]
+    chosen = selection.choose(reports)
+    if not show_chosen(invocation, selection, chosen):
+        view = render_status(
+            [(row_of(*by_path[report["path"]]), by_path[report["path"]][2]) for report in chosen],
+            frame=Frame(
+                roots[0] if len(roots) == 1 else None, os.fsencode(os.environ.get("HOME", "")) or None, time.time()
+            ),
+            width=output.width(output.STDOUT),
+            colour=palette(DEFAULTS.colours) if output.wants_colour() else {},
+            columns=columns,
+            links=output.wants_links(),
+        )
+        output.write_text(view.text)
+        if not invocation.has("--errors"):
+            for note in view.notes:
+                output.complain(note)
+            code = int(bool(view.failed or (strict and view.strict_failed)))
+            paths = {report["path"] for report in chosen}
+            return complain_of([report for report in reports if report["path"] not in paths], [], strict=strict) or code
+    tell = complain_of_each if invocation.has("--errors") else complain_of
+    return tell(reports, [], strict=strict)
+
+
+def _columns(invocation: Invocation) -> list[str]:
+    try:
+        return parse_columns(columns_of(invocation))
+    except NoSuchColumn as error:
+        raise UserError(f"there is no column {str(error)!r}", f"one of: {', '.join(COLUMNS)}") from None
 
 
 def _start_of(path: bytes) -> bytes:

@@ -43,15 +43,32 @@ A PATH inside a worktree means that worktree and the repositories beneath it, an
 beneath it. Without PATH: all known repositories. A directory asked for is watched from then on, and
 forgotten after 14 days unasked.
 
-  --json                an array of reports
-  --jsonl               one report a line
-  --porcelain=v2 [-z]   what `git status --porcelain=v2 --branch --show-stash [-z]` prints, for one worktree
+Which, and in which order:
+  -w, --where EXPR      only repositories for which EXPR is true; --help-where explains
+  -d, --dirty           only dirty ones (also --dirty-only)
+  --depth N             only those at most N directories below PATH
+  -s, --sort FIELD      dir, path, name, status, branch, branch_remote, remote, url, mtime, age, ident, author, none
+  -r, --reverse
 
+How they are shown:
+  -c, --columns SPEC    `name` adds a column, `-name` takes it away, `-` takes all away; separated by commas:
+                        dir branch changes tracking action stashes mtime fetched url note, which are there by
+                        themselves, and name path status remote branch_remote ident oid tag summary submodules
+                        worktrees state
+  --json                an array of reports (also -o json, --format json; table is the other format)
+  --jsonl               one report a line
+  -p, --print EXPR      the value of EXPR for each repository, one a line
+  -0, --print0          with --print: ended by NUL, not by newline
+  --porcelain=v2 [-z]   what `git status --porcelain=v2 --branch --show-stash [-z]` prints, for one worktree
+  --errors              name every repository that has no fresh answer; alike ones are one line otherwise
+
+How they are looked at:
+  --metadata-only       leave out whatever only files could tell: dirty, counts, mtime
   --no-wait             what is known now, however old; it says so
   --verify              ask git
   --direct              no daemon: search and run git now
-  --include-ignored     search ignored directories for repositories, too
-  --jobs N              at most N analyses at a time (0: one after the other in one worker)
+  -I, --include-ignored search ignored directories for repositories, too
+  -j, --jobs N          at most N analyses at a time (0: one after the other in one worker)
   --timeout S           answer within S seconds; what is not finished then says so
   --strict              exit 1 also for repositories that are unsafe, stale, pending or gone
   --no-progress         no progress on the terminal

@@ -67,3 +67,10 @@ def complain_of(reports: Sequence[dict[str, Any]], errors: Sequence[dict[str, An
     for error in errors:
         complain(f"{plain(error['path'])}: {error['reason']}", error.get("hint") or "")
     return int(bool(errors or "failed" in states or (strict and states.intersection(_STRICT_STATES))))
+
+
+def complain_of_each(reports: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]], *, strict: bool) -> int:
+    """The same with a line for every repository, alike or not."""
+    return max(
+        [complain_of([report], [], strict=strict) for report in reports] + [complain_of([], errors, strict=strict)]
+    )

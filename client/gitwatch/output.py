@@ -94,3 +94,23 @@ def width(descriptor: int) -> int | None:
 def wants_colour() -> bool:
     """Standard output is a terminal that can, and the user did not say no (no-color.org)."""
     return is_terminal(STDOUT) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+
+
+_LINKING_TERMINALS = ("iTerm.app", "WezTerm", "vscode", "ghostty", "Hyper", "Tabby", "rio")
+
+
+def wants_links() -> bool:
+    """Standard output is a terminal that is known to make OSC 8 links. Others may print them as rubbish."""
+    if not is_terminal(STDOUT):
+        return False
+    environ = os.environ
+    if "FORCE_HYPERLINK" in environ:  # the word that other programs listen to, either way
+        return environ["FORCE_HYPERLINK"] not in ("", "0")
+    if environ.get("TERM", "dumb").startswith(("dumb", "screen", "linux")):
+        return False
+    return (
+        environ.get("TERM_PROGRAM") in _LINKING_TERMINALS
+        or environ.get("TERM", "").startswith(("xterm-kitty", "foot", "alacritty", "xterm-ghostty", "wezterm"))
+        or any(name in environ for name in ("KITTY_WINDOW_ID", "WT_SESSION", "KONSOLE_VERSION", "DOMTERM"))
+        or (environ.get("VTE_VERSION", "").isdecimal() and int(environ["VTE_VERSION"]) >= 5000)
+    )

@@ -15,18 +15,26 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gitwatch.cli import Invocation
+    from gitwatch.link import Link
 
 _MARGIN = 0.9
 """The share of --timeout that the daemon may wait: it must still have time to say what is not finished."""
 
 _EXCLUSIVE = (
-    ("--json", "--jsonl", "--porcelain"),
+    ("--json", "--jsonl", "--porcelain", "--print"),
     ("--no-wait", "--verify"),
     ("--no-wait", "--direct"),
 )
+_SELECTING = ("--where", "--print", "--dirty", "--depth", "--sort", "--reverse", "--metadata-only", "--errors")
+"""Options that this side carries out, on whole reports. Without them the daemon sends a table and nothing else."""
 
 
 def status(invocation: Invocation) -> int:
+    if invocation.has("--help-where"):
+        from gitwatch.help_where import STATUS
+
+        output.write_text(STATUS)
+        return 0
     _check_options(invocation)
     if invocation.has("--porcelain"):
         from gitwatch.porcelain import porcelain
@@ -36,18 +44,41 @@ def status(invocation: Invocation) -> int:
         from gitwatch.direct import direct
 
         return direct(invocation)
-    if invocation.has("--json") or invocation.has("--jsonl"):
+    if any(map(invocation.has, _SELECTING)):
+        return _selected(invocation)
+    if is_json(invocation):
         return _reports(invocation)
     return _table(invocation)
 
 
+def is_json(invocation: Invocation) -> bool:
+    return invocation.has("--json") or invocation.has("--jsonl")
+
+
 def _check_options(invocation: Invocation) -> None:
+    form = invocation.options.pop("--format", "table")
+    if form not in ("table", "json"):
+        raise UserError(f"no format {form!r}", "one of: table, json")
+    if form == "json":
+        invocation.options["--json"] = True
     for options in _EXCLUSIVE:
         given = [option for option in options if invocation.has(option)]
         if len(given) > 1:
             raise UserError(f"{given[0]} and {given[1]} exclude each other")
     if invocation.has("-z") and not invocation.has("--porcelain"):
         raise UserError("-z goes with --porcelain=v2")
+    if invocation.has("--print0") and not invocation.has("--print"):
+        raise UserError("-0 goes with --print")
+
+
+def columns_of(invocation: Invocation) -> list[str]:
+    """What the table's columns are to be, as --columns has it."""
+    given = str(invocation.options.get("--columns", "")).split(",")
+    if not invocation.has("--metadata-only"):
+        return given if invocation.has("--columns") else []
+    if unknown := sorted({"changes", "status", "mtime"}.intersection(given)):
+        raise UserError(f"--metadata-only and --columns {unknown[0]} exclude each other: no file is looked at")
+    return ["-changes", "-mtime", *given]
 
 
 def wait_option(invocation: Invocation) -> dict[str, float]:
@@ -68,35 +99,71 @@ def _options(invocation: Invocation, progress: Progress) -> dict[str, Any]:
     return options
 
 
+def _looks(invocation: Invocation) -> dict[str, Any]:
+    """How the daemon should draw."""
+    looks: dict[str, Any] = {"width": output.width(output.STDOUT), "colour": output.wants_colour()}
+    if output.wants_links():
+        looks["links"] = True
+    if columns := columns_of(invocation):
+        looks["columns"] = columns
+    return looks
+
+
 def _table(invocation: Invocation) -> int:
-    paths = invocation.paths()
+    paths, looks = invocation.paths(), _looks(invocation)
     link = connect(invocation)
     with Progress(shown=not invocation.has("--no-progress")) as progress:
-        options = {
-            **_options(invocation, progress),
-            "paths": paths,
-            "width": output.width(output.STDOUT),
-            "colour": output.wants_colour(),
-        }
         view = link.call(
-            "render", "status", options,
+            "render", "status", {**_options(invocation, progress), "paths": paths, **looks},
             timeout_s=invocation.remaining_s(), on_notification=progress.on_notification,
         )  # fmt: skip
+    return _show(invocation, view)
+
+
+def _show(invocation: Invocation, view: dict[str, Any]) -> int:
     output.write_text(view["text"])
-    for note in view["notes"]:
+    for note in () if invocation.has("--errors") else view["notes"]:
         output.complain(note)
     return int(bool(view["failed"] or (invocation.has("--strict") and view["strict_failed"])))
+
+
+def _ask(invocation: Invocation, link: Link) -> dict[str, Any]:
+    with Progress(shown=not invocation.has("--no-progress")) as progress:
+        answer: dict[str, Any] = link.call(
+            "status", invocation.paths(), _options(invocation, progress),
+            timeout_s=invocation.remaining_s(), on_notification=progress.on_notification,
+        )  # fmt: skip
+    return answer
 
 
 def _reports(invocation: Invocation) -> int:
     from gitwatch.json_form import complain_of, encode_reports
 
-    paths = invocation.paths()
-    link = connect(invocation)
-    with Progress(shown=not invocation.has("--no-progress")) as progress:
-        answer = link.call(
-            "status", paths, _options(invocation, progress),
-            timeout_s=invocation.remaining_s(), on_notification=progress.on_notification,
-        )  # fmt: skip
+    answer = _ask(invocation, connect(invocation))
     output.write(encode_reports(answer["repos"], lines=invocation.has("--jsonl")))
     return complain_of(answer["repos"], answer["errors"], strict=invocation.has("--strict"))
+
+
+def _selected(invocation: Invocation) -> int:
+    """The reports are chosen and put in order here; a table of them is drawn by the daemon all the same."""
+    from gitwatch.json_form import complain_of, complain_of_each
+    from gitwatch.selection import Selection, show_chosen
+
+    selection = Selection(invocation)
+    looks = _looks(invocation)
+    link = connect(invocation)
+    answer = _ask(invocation, link)
+    reports, errors, code = answer["repos"], answer["errors"], 0
+    chosen = selection.choose(reports)
+    if not show_chosen(invocation, selection, chosen):
+        named = {"paths": invocation.paths(), "repositories": [report["path"] for report in chosen]}
+        view = link.call(
+            "render", "status", {**wait_option(invocation), **named, **looks}, timeout_s=invocation.remaining_s()
+        )
+        code = _show(invocation, view)
+        # The table tells of those that are in it. What was left out may have been so because it is not known.
+        if not invocation.has("--errors"):
+            shown = {report["path"] for report in chosen}
+            reports, errors = [report for report in reports if report["path"] not in shown], []
+    tell = complain_of_each if invocation.has("--errors") else complain_of
+    return tell(reports, errors, strict=invocation.has("--strict")) or code

@@ -41,8 +41,9 @@ from gitwatchd.model.report import Standing, text_or_bytes
 from gitwatchd.model.repository import Analysed, RepoPath
 from gitwatchd.render.config_view import render_config
 from gitwatchd.render.doctor_view import doctor_failed, render_doctor
-from gitwatchd.render.status_view import render_status
-from gitwatchd.render.table import Palette
+from gitwatchd.render.status_view import StatusView, render_status
+from gitwatchd.render.table import COLUMNS, Frame, NoSuchColumn, Palette, marked, parse_columns
+from gitwatchd.render.text import shown
 from gitwatchd.server.session import Session
 from gitwatchd.settings.colours import palette
 from gitwatchd.settings.model import Settings
@@ -263,25 +264,49 @@ class Methods:
             raise UserError(f"there is no view {view!r:.80}", "known: config, doctor, status")
         paths = [path_of(path) for path in option(options, "paths", list, [])]
         named = name_all(self._fleet, paths, include_ignored=option(options, "include_ignored", bool, False))
+        base = named.scope.tops[0] if len(paths) == 1 and named.scope.tops else None
+        chosen = option(options, "repositories", list)
+        if chosen is not None:
+            known = dict.fromkeys(RepoPath(path) for path in map(path_of, chosen) if self._fleet.repository(path))
+            named.scope = Scope((), tuple(known))
+        draw = self._drawer(options, base, width, colour)
         self._ask(
             session, request, named.scope, options,
-            lambda answer: session.reply(request.id, self._drawn(answer, named, paths, width, colour)),
+            lambda answer: session.reply(
+                request.id, self._drawn(answer, named, draw, asked_for_all=not paths and chosen is None)
+            ),
         )  # fmt: skip
 
+    def _drawer(
+        self, options: Mapping[str, Any], base: bytes | None, width: int | None, colour: Palette
+    ) -> Callable[[Answer], StatusView]:
+        """How the table of this request is drawn. Raises UserError."""
+        try:
+            columns = parse_columns(_texts(options, "columns"), parse_columns(self._settings.columns))
+        except NoSuchColumn as error:
+            raise UserError(f"there is no column {str(error)!r:.80}", f"one of: {', '.join(COLUMNS)}") from None
+        links = option(options, "links", bool, False)
+        marks = {path_of(path): shown(note) for path, note in option(options, "marks", dict, {}).items()}
+
+        def draw(answer: Answer) -> StatusView:
+            frame = Frame(base, os.fsencode(os.environ.get("HOME", "")) or None, time.time())
+            rows = [(self._views.row(repository, standing), standing) for repository, standing in answer.repositories]
+            if marks:
+                rows = [(marked(row, marks[row.path]) if row.path in marks else row, s) for row, s in rows]
+            return render_status(rows, frame=frame, width=width, colour=colour, columns=columns, links=links)
+
+        return draw
+
     def _drawn(
-        self, answer: Answer, named: Named, paths: list[bytes], width: int | None, colour: Palette
+        self, answer: Answer, named: Named, draw: Callable[[Answer], StatusView], *, asked_for_all: bool
     ) -> dict[str, Any]:
-        base = named.scope.tops[0] if len(paths) == 1 and named.scope.tops else None
-        view = render_status(
-            [(self._views.row(repository, standing), standing) for repository, standing in answer.repositories],
-            base=base,
-            home=os.fsencode(os.environ.get("HOME", "")) or None,
-            width=width,
-            colour=colour,
-            now=time.time(),
-        )
+        if named.scope.only:
+            # Chosen and ordered by the client: an expression is never evaluated here.
+            order = {path: position for position, path in enumerate(named.scope.only)}
+            answer.repositories.sort(key=lambda each: order[each[0].path])
+        view = draw(answer)
         notes = [f"{os.fsdecode(path_of(e['path']))}: {e['reason']}" for e in named.errors]
-        if not paths and not named.scope.tops:
+        if asked_for_all and not named.scope.tops:
             notes.append("no directory is known yet: gitwatch status DIR, or gitwatch roots add DIR")
         return {
             "text": view.text if answer.repositories or not named.errors else "",
@@ -443,6 +468,14 @@ def _waiting_options(options: Mapping[str, Any]) -> tuple[float | None, int | No
     """`wait_s`, `jobs`, `verify`. Raises UserError."""
     wait_s: float | None = option(options, "wait_s", (int, float))
     return wait_s, option(options, "jobs", int), option(options, "verify", bool, False)
+
+
+def _texts(options: Mapping[str, Any], name: str) -> list[str]:
+    texts = option(options, name, list, [])
+    for text in texts:
+        if not isinstance(text, str):
+            raise UserError(f"option {name}: a list of strings is what it takes")
+    return list(texts)
 
 
 def _entries_of(repository: Repository, standing: Standing, with_z: bool, cwd: bytes | None) -> dict[str, Any]:

@@ -159,6 +159,7 @@ def _distance(signed: bytes) -> int | None:
 def count(entries: bytes) -> Counts:
     """Counts of entries by kind, without building records: a status can hold 100,000 of them."""
     kinds: Counter[bytes] = Counter()
+    unmerged: Counter[bytes] = Counter()
     lines = _lines(entries)
     for line in lines:
         kind = line[:1]
@@ -167,10 +168,18 @@ def count(entries: bytes) -> Counts:
         elif kind == b"2":
             kinds[line[2:4]] += 1
             next(lines)  # the original path, which may begin with anything
+        elif kind == b"u":
+            unmerged[line[2:4]] += 1
         else:
             kinds[kind] += 1
     x: Counter[str] = Counter()
     y: Counter[str] = Counter()
+    modified = deleted = 0
+    for xy, n in (*kinds.items(), *unmerged.items()):
+        if not _MODIFIED.isdisjoint(xy) and len(xy) == 2:
+            modified += n
+        if b"D" in xy:
+            deleted += n
     for xy, n in kinds.items():
         if len(xy) == 2:
             x[chr(xy[0])] += n
@@ -179,7 +188,7 @@ def count(entries: bytes) -> Counts:
         staged=x.total() - x["."],
         unstaged=y.total() - y["."],
         untracked=kinds[b"?"],
-        conflicted=kinds[b"u"],
+        conflicted=unmerged.total(),
         staged_new=x["A"],
         staged_modified=x["M"],
         staged_deleted=x["D"],
@@ -190,7 +199,12 @@ def count(entries: bytes) -> Counts:
         unstaged_deleted=y["D"],
         unstaged_renamed=y["R"],
         unstaged_typechange=y["T"],
+        modified=modified,
+        deleted=deleted,
     )
+
+
+_MODIFIED = frozenset(b"MARCT")
 
 
 def encode(status: Status) -> bytes:

@@ -73,6 +73,10 @@ class Counts:
     unstaged_deleted: int = 0
     unstaged_renamed: int = 0
     unstaged_typechange: int = 0
+    modified: int = 0
+    """Entries with M, A, R, C or T in either column, conflicts among them: one that is `MM` counts once."""
+    deleted: int = 0
+    """Entries with D in either column."""
 
 
 @dataclass(frozen=True, slots=True)

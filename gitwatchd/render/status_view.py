@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gitwatchd.model.report import Standing, State
-from gitwatchd.render.table import Palette, Row, path_shown, status_table
+from gitwatchd.render.table import DEFAULT_COLUMNS, Frame, Palette, Row, path_shown, status_table
 from gitwatchd.render.text import shown
 
 
@@ -29,18 +29,19 @@ _STRICT_STATES = frozenset({State.UNSAFE, State.STALE, State.GONE, State.PENDING
 def render_status(
     repositories: Sequence[tuple[Row, Standing]],
     *,
-    base: bytes | None,
-    home: bytes | None,
+    frame: Frame,
     width: int | None,
     colour: Palette,
-    now: float,
+    columns: Sequence[str] = DEFAULT_COLUMNS,
+    links: bool = False,
 ) -> StatusView:
     """`repositories` in the order in which they are shown; the other arguments as in `status_table`."""
     rows = [row for row, _ in repositories]
     states = [row.state for row in rows]
+    standings = ((row.path, standing) for row, standing in repositories)
     return StatusView(
-        text=status_table(rows, base=base, home=home, width=width, colour=colour, now=now),
-        notes=status_notes(((row.path, standing) for row, standing in repositories), base=base, home=home),
+        text=status_table(rows, frame=frame, width=width, colour=colour, columns=columns, links=links),
+        notes=status_notes(standings, base=frame.base, home=frame.home),
         failed=states.count(State.FAILED),
         strict_failed=sum(state in _STRICT_STATES for state in states),
     )

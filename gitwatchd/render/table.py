@@ -11,11 +11,13 @@ A cell names the role that it plays; what that looks like is the palette's to sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from gitwatchd.model.report import Action, Counts, Facts, Standing, State, Tracking
 from gitwatchd.model.repository import Location
+from gitwatchd.render.remote_names import browse_url, short_remote
 from gitwatchd.render.text import clip_end, clip_start, shown, width_of
 
 Palette = Mapping[str, str]
@@ -29,11 +31,12 @@ _GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`width` in terminal columns, `role` a key of the palette or empty."""
+    """`width` in terminal columns, `role` a key of the palette or empty, `link` where a click leads."""
 
     text: str = ""
     width: int = 0
     role: str = ""
+    link: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,13 @@ class Row:
     behind: bool
     branch: Cell
     changes: Cell
-    remote: Cell
+    tracking: Cell
     action: Cell
     stashes: Cell
+    url: Cell
     note: Cell
-    mtime: float | None
+    facts: Facts
+    """For the columns that few ask for."""
 
 
 _EMPTY = Cell()
@@ -76,12 +81,19 @@ def row_of(location: Location, facts: Facts | None, standing: Standing) -> Row:
         behind=bool(upstream and upstream.behind),
         branch=_branch_cell(facts),
         changes=_BARE if location.bare else _EMPTY if counts is None else _changes_cell(counts),
-        remote=_remote_cell(upstream),
+        tracking=_tracking_cell(upstream),
         action=_action_cell(facts.action),
         stashes=_cell(str(facts.stashes)) if facts.stashes else _EMPTY,
+        url=_url_cell(upstream),
         note=_note_cell(standing),
-        mtime=facts.mtime,
+        facts=facts,
     )
+
+
+def marked(row: Row, note: str) -> Row:
+    """The row with a note of what was tried on that repository just now, before the one that it has."""
+    text = f"{note}; {row.note.text}" if row.note.text else note
+    return replace(row, note=_cell(text, _FAILURE))
 
 
 def _cell(text: str, role: str = "") -> Cell:
@@ -107,7 +119,7 @@ def _changes_cell(counts: Counts) -> Cell:
     return _cell(" ".join(parts), _CONFLICT if counts.conflicted else _CHANGED) if parts else _CLEAN
 
 
-def _remote_cell(upstream: Tracking | None) -> Cell:
+def _tracking_cell(upstream: Tracking | None) -> Cell:
     if upstream is None:
         return _EMPTY
     if upstream.gone:
@@ -164,97 +176,215 @@ def age_shown(seconds: float) -> str:
     return f"{int(seconds // (365 * _DAY_S))}y"
 
 
+def _url_cell(upstream: Tracking | None) -> Cell:
+    if upstream is None or upstream.url is None:
+        return _EMPTY
+    url = upstream.url.decode(errors="replace")
+    text = shown(short_remote(url))
+    return Cell(text, width_of(text), "", browse_url(url))
+
+
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Frame:
+    """What a table shows beside the rows: where the reader stands, and when."""
+
+    base: bytes | None
+    """The directory that was asked for: paths are shown relative to it."""
+    home: bytes | None
+    now: float
+    """Epoch seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
     """`least` is the width below which it is rather dropped; the highest `rank` goes first, 0 never."""
 
+    name: str
     title: str
     rank: int
     least: int
+    cell: Callable[[Row, Frame], Cell]
     clip: Callable[[str, int], str] = clip_end
 
 
-# A note says that an answer is not to be trusted: it stays as long as what it qualifies.
-_REPOSITORY = _Column("REPOSITORY", 0, 14, clip_start)
-_CHANGES = _Column("CHANGES", 0, 16)
-_NOTE = _Column("NOTE", 0, 12)
-_BRANCH = _Column("BRANCH", 1, 10)
-_REMOTE = _Column("REMOTE", 2, 9)
-_ACTION = _Column("ACTION", 3, 8)
-_STASHES = _Column("STASHES", 4, 7)
-_AGE = _Column("CHANGED", 5, 7)
+def _path_cell(row: Row, frame: Frame) -> Cell:
+    return _cell(path_shown(row.path, frame.base, frame.home))
 
-COLUMNS = tuple(
-    column.title.lower() for column in (_REPOSITORY, _BRANCH, _CHANGES, _REMOTE, _ACTION, _STASHES, _AGE, _NOTE)
+
+def _status_cell(row: Row, _frame: Frame) -> Cell:
+    parts = [cell for cell in (row.changes, row.tracking, row.action) if cell.text and cell is not _LEVEL]
+    text = " ".join([cell.text for cell in parts if cell is not _CLEAN or len(parts) == 1])
+    return Cell(text, width_of(text), parts[0].role if parts else "")
+
+
+def _branch_remote_cell(row: Row, _frame: Frame) -> Cell:
+    upstream = row.facts.upstream
+    return row.branch if upstream is None else _cell(f"{row.branch.text}:{shown(upstream.name)}", row.branch.role)
+
+
+def _age_cell(row: Row, frame: Frame) -> Cell:
+    mtime = row.facts.mtime
+    return _EMPTY if mtime is None else _cell(age_shown(frame.now - mtime), _FAINT)
+
+
+def _fetched_cell(row: Row, frame: Frame) -> Cell:
+    at = row.facts.fetched_at
+    if at is None:
+        return _EMPTY
+    age = age_shown(frame.now - at)
+    return _cell(age if age == "now" else f"{age} ago", _FAINT)
+
+
+def _of(read: Callable[[Facts], bytes | int | None]) -> Callable[[Row, Frame], Cell]:
+    def cell(row: Row, _frame: Frame) -> Cell:
+        value = read(row.facts)
+        return _EMPTY if value is None else _cell(shown(value) if isinstance(value, bytes) else str(value))
+
+    return cell
+
+
+_ALL = (
+    Column("dir", "REPOSITORY", 0, 14, _path_cell, clip_start),
+    Column("branch", "BRANCH", 1, 10, lambda row, _: row.branch),
+    Column("changes", "CHANGES", 0, 16, lambda row, _: row.changes),
+    Column("tracking", "REMOTE", 2, 9, lambda row, _: row.tracking),
+    Column("action", "ACTION", 3, 8, lambda row, _: row.action),
+    Column("stashes", "STASHES", 4, 7, lambda row, _: row.stashes),
+    Column("mtime", "CHANGED", 5, 7, _age_cell),
+    Column("fetched", "FETCHED", 6, 8, _fetched_cell),
+    Column("url", "URL", 7, 12, lambda row, _: row.url),
+    Column("note", "NOTE", 0, 12, lambda row, _: row.note),
+    Column("name", "NAME", 1, 12, lambda row, _: _cell(shown(row.path.rpartition(b"/")[2]))),
+    Column("path", "PATH", 1, 14, lambda row, _: _cell(shown(row.path)), clip_start),
+    Column("status", "STATUS", 1, 16, _status_cell),
+    Column("remote", "UPSTREAM", 6, 10, _of(lambda facts: facts.upstream.name if facts.upstream else None)),
+    Column("branch_remote", "BRANCH:UPSTREAM", 1, 12, _branch_remote_cell),
+    Column("ident", "IDENT", 8, 10, _of(lambda facts: facts.ident)),
+    Column("oid", "COMMIT", 8, 8, _of(lambda facts: facts.oid[:_OID_DIGITS] if facts.oid else None)),
+    Column("tag", "TAG", 8, 8, _of(lambda facts: facts.tag)),
+    Column("summary", "SUMMARY", 8, 16, _of(lambda facts: facts.summary)),
+    Column("submodules", "SUBMODULES", 8, 10, _of(lambda facts: facts.submodules or None)),
+    Column("worktrees", "WORKTREES", 8, 9, _of(lambda facts: facts.worktrees or None)),
+    Column("state", "STATE", 1, 7, lambda row, _: _cell(row.state.value, _STATE_ROLES.get(row.state, ""))),
 )
-"""The names of all columns, in the order in which they stand."""
+_BY_NAME = {column.name: column for column in _ALL}
+COLUMNS = tuple(_BY_NAME)
+"""The names of all columns."""
+DEFAULT_COLUMNS = COLUMNS[:10]
 
 _LEGEND = "+staged ~unstaged ?untracked !conflicted   ↑ahead ↓behind =level with upstream"
+
+
+class NoSuchColumn(ValueError):
+    pass
+
+
+def parse_columns(words: Sequence[str], start: Sequence[str] = DEFAULT_COLUMNS) -> list[str]:
+    """`name` adds a column at the end, `-name` takes it away, `-` takes all away. Raises NoSuchColumn."""
+    names = list(start)
+    for word in filter(None, map(str.strip, words)):
+        if word == "-":
+            names.clear()
+            continue
+        name = word.removeprefix("-")
+        if name not in _BY_NAME:
+            raise NoSuchColumn(name)
+        if name in names:
+            names.remove(name)
+        if name == word:
+            names.append(name)
+    return names
 
 
 def status_table(
     rows: Sequence[Row],
     *,
-    base: bytes | None,
-    home: bytes | None,
+    frame: Frame,
     width: int | None,
     colour: Palette,
-    now: float,
+    columns: Sequence[str] = DEFAULT_COLUMNS,
+    links: bool = False,
 ) -> str:
     """The table with a legend above and a summary below; ends with a newline. Keeps the order of `rows`.
 
-    `base` is the directory that was asked for (paths are shown relative to it), `width` the terminal's in
-    columns (None: nothing is cut), `now` epoch seconds.
+    `width` is the terminal's in columns (None: nothing is cut). `links`: the terminal knows hyperlinks (OSC 8).
+    A default column that has nothing to say is left out. Where the notes do not fit beside the rest, each stands
+    below its row: they say that an answer is not to be trusted, and should neither be cut nor take others' room.
     """
     if not rows:
         return _line(summary(rows), width)
-    names = [path_shown(row.path, base, home) for row in rows]
-    ages = ["" if row.mtime is None else age_shown(now - row.mtime) for row in rows]
-    columns: list[tuple[_Column, list[Cell]]] = [
-        (_REPOSITORY, [Cell(name, width_of(name)) for name in names]),
-        (_BRANCH, [row.branch for row in rows]),
-        (_CHANGES, [row.changes for row in rows]),
-        (_REMOTE, [row.remote for row in rows]),
-        (_ACTION, [row.action for row in rows]),
-        (_STASHES, [row.stashes for row in rows]),
-        (_AGE, [Cell(age, len(age), _FAINT) for age in ages]),
-        (_NOTE, [row.note for row in rows]),
+    drawn = draw_columns(rows, [_BY_NAME[name] for name in columns], DEFAULT_COLUMNS, frame, width, colour, links=links)
+    legend = [_line(_LEGEND, width)] if {"changes", "status"}.intersection(columns) else []
+    return "".join([*legend, drawn, _line(summary(rows), width)])
+
+
+def draw_columns(
+    rows: Sequence[Any],
+    columns: Sequence[Column],
+    optional: Collection[str],
+    frame: Frame,
+    width: int | None,
+    colour: Palette,
+    *,
+    links: bool,
+) -> str:
+    """Titles and rows. Columns that are named in `optional` are left out when no row has anything in them."""
+    cells = [(column, [column.cell(row, frame) for row in rows]) for column in columns]
+    natural = [max([cell.width for cell in column_cells]) for _, column_cells in cells]
+    filled = [
+        (column, column_cells, max(size, len(column.title)))
+        for (column, column_cells), size in zip(cells, natural, strict=True)
+        if size or column.name not in optional
     ]
-    natural = [max([cell.width for cell in cells]) for _, cells in columns]
-    # A column that has nothing to say is left out.
-    filled = [(*column, size) for column, size in zip(columns, natural, strict=True) if size]
-    widths = _layout([(column, max(size, len(column.title))) for column, _, size in filled], width)
+    below = None
+    if width is not None and sum(size for *_, size in filled) + len(_GAP) * (len(filled) - 1) > width:
+        below = next((column_cells for column, column_cells, _ in filled if column.name == "note"), None)
+        filled = [each for each in filled if each[0].name != "note" or below is None]
+    widths = _layout([(column, size) for column, _, size in filled], width)
     drawn = [
-        [_draw(Cell(column.title, len(column.title), _TITLE), column, widths[column], colour)]
-        + [_draw(cell, column, widths[column], colour) for cell in cells]
-        for column, cells, _ in filled
+        [_draw(Cell(column.title, len(column.title), _TITLE), column, widths[column], colour, links=False)]
+        + [_draw(cell, column, widths[column], colour, links=links) for cell in column_cells]
+        for column, column_cells, _ in filled
         if column in widths
     ]
-    lines = [_GAP.join(cells).rstrip() for cells in zip(*drawn, strict=True)]
-    return "".join([_line(_LEGEND, width), "\n".join(lines), "\n", _line(summary(rows), width)])
+    lines = [_GAP.join(texts).rstrip() for texts in zip(*drawn, strict=True)]
+    if below is not None and width is not None:
+        notes = ["", *[_below(cell, width, colour) for cell in below]]
+        lines = [line + note for line, note in zip(lines, notes, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def _below(cell: Cell, width: int, colour: Palette) -> str:
+    if not cell.text:
+        return ""
+    text = clip_end(cell.text, max(width - len(_GAP), 1))
+    look = colour.get(cell.role)
+    return "\n" + _GAP + (f"\x1b[{look}m{text}\x1b[0m" if look else text)
 
 
 def _line(text: str, width: int | None) -> str:
     return (text if width is None else clip_end(text, width)) + "\n"
 
 
-def _draw(cell: Cell, column: _Column, width: int, colour: Palette) -> str:
+def _draw(cell: Cell, column: Column, width: int, colour: Palette, *, links: bool) -> str:
     text, size = cell.text, cell.width
     if size > width:
         text = column.clip(text, width)
         size = width_of(text)
     padding = " " * (width - size)
     if text and (look := colour.get(cell.role)):
-        return f"\x1b[{look}m{text}\x1b[0m{padding}"
+        text = f"\x1b[{look}m{text}\x1b[0m"
+    if links and cell.link is not None and text:
+        text = f"\x1b]8;;{cell.link}\x1b\\{text}\x1b]8;;\x1b\\"
     return text + padding
 
 
-def _layout(natural: list[tuple[_Column, int]], width: int | None) -> dict[_Column, int]:
+def _layout(natural: list[tuple[Column, int]], width: int | None) -> dict[Column, int]:
     """The width of every column that stays: they go by rank until the rest fits, then room is shared out."""
     kept = dict(natural)
     if width is None:
         return kept
-    while sum(min(size, c.least) for c, size in kept.items()) + len(_GAP) * (len(kept) - 1) > width:
+    while _least(kept) > width:
         least_important = max(kept, key=lambda c: c.rank)
         if not least_important.rank:
             break
@@ -268,12 +398,25 @@ def _layout(natural: list[tuple[_Column, int]], width: int | None) -> dict[_Colu
         taken = min(-room, widths[column] - 1)
         widths[column] -= taken
         room += taken
-    for column in (_CHANGES, _REMOTE, _STASHES, _AGE, _REPOSITORY, _BRANCH, _ACTION, _NOTE):
-        if column in widths and room > 0:
-            more = min(room, kept[column] - widths[column])
+    # Fair shares, the smallest wish first: a branch of 90 characters must not cost all others their last letters.
+    wishes = sorted(kept, key=lambda column: kept[column] - widths[column])
+    for position, column in enumerate(wishes):
+        if room > 0:
+            more = min(room // (len(wishes) - position), kept[column] - widths[column])
             widths[column] += more
             room -= more
     return widths
+
+
+_NICE_TO_HAVE = 6
+"""Columns of this rank and higher are not worth it where they leave the others barely readable."""
+
+
+def _least(kept: Mapping[Column, int]) -> int:
+    """Columns that these take together, if each is as narrow as it may be."""
+    roomy = max(column.rank for column in kept) >= _NICE_TO_HAVE
+    leasts = [min(size, column.least * 7 // 5 if roomy else column.least) for column, size in kept.items()]
+    return sum(leasts) + len(_GAP) * (len(kept) - 1)
 
 
 def summary(rows: Sequence[Row]) -> str:

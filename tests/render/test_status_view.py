@@ -5,7 +5,7 @@ import pytest
 from gitwatchd.model.report import Standing, State, Watch
 from gitwatchd.model.repository import Location, RepoPath
 from gitwatchd.render.status_view import StatusView, render_status
-from gitwatchd.render.table import row_of
+from gitwatchd.render.table import Frame, row_of
 
 
 def view(*standings: Standing) -> StatusView:
@@ -13,7 +13,7 @@ def view(*standings: Standing) -> StatusView:
     for number, standing in enumerate(standings):
         path = RepoPath(b"/r%d" % number)
         rows.append((row_of(Location(path, path, path, False), None, standing), standing))
-    return render_status(rows, base=None, home=None, width=None, colour={}, now=0.0)
+    return render_status(rows, frame=Frame(None, None, 0.0), width=None, colour={})
 
 
 def test_alike_notes_are_one_line_with_their_hint() -> None:

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from gitwatchd.model.report import Action, Counts, Facts, Standing, State, Tracking, Watch
 from gitwatchd.model.repository import Location, RepoPath
-from gitwatchd.render.table import Row, age_shown, path_shown, row_of, status_table
+from gitwatchd.render.table import (
+    COLUMNS,
+    Frame,
+    NoSuchColumn,
+    Row,
+    age_shown,
+    parse_columns,
+    path_shown,
+    row_of,
+    status_table,
+)
 from gitwatchd.render.text import width_of
 from gitwatchd.settings.colours import palette
 from gitwatchd.settings.model import Colours
@@ -32,7 +43,7 @@ def upstream(ahead: int = 0, behind: int = 0, *, gone: bool = False) -> Tracking
 
 def draw(rows: list[Row], width: int | None = None, *, colour: bool = False) -> list[str]:
     looks = palette(Colours()) if colour else {}
-    text = status_table(rows, base=b"/home/u/src", home=b"/home/u", width=width, colour=looks, now=NOW)
+    text = status_table(rows, frame=Frame(b"/home/u/src", b"/home/u", NOW), width=width, colour=looks)
     assert text.endswith("\n")
     return text.splitlines()
 
@@ -107,14 +118,60 @@ def test_no_line_is_wider_than_the_terminal(width: int, colour: bool) -> None:
 
 def test_narrow_terminals_lose_the_least_important_columns_first() -> None:
     rows = [row(b"/home/u/src/some/where/deep/name", BUSY, State.STALE, "timed out after 5 s")]
-    assert draw(rows, 100)[1].split() == [
+    assert draw(rows, 110)[1].split() == [
         "REPOSITORY", "BRANCH", "CHANGES", "REMOTE", "ACTION", "STASHES", "CHANGED", "NOTE",
     ]  # fmt: skip
-    assert draw(rows, 60)[1].split() == ["REPOSITORY", "BRANCH", "CHANGES", "REMOTE", "NOTE"]
-    assert draw(rows, 60)[2].startswith("…")
-    assert "stale: " in draw(rows, 60)[2]
-    assert draw(rows, 45)[1].split() == ["REPOSITORY", "CHANGES", "NOTE"]
+    assert draw(rows, 76)[1].split() == ["REPOSITORY", "BRANCH", "CHANGES", "REMOTE", "ACTION", "STASHES", "CHANGED"]
+    assert draw(rows, 60)[1].split() == ["REPOSITORY", "BRANCH", "CHANGES", "REMOTE", "ACTION"]
+    assert draw(rows, 45)[1].split() == ["REPOSITORY", "BRANCH", "CHANGES", "REMOTE"]
+    assert draw(rows, 30)[1].split() == ["REPOSITORY", "CHANGES"]
     assert draw(rows, 200)[2] == draw(rows, None)[2]
+
+
+def test_a_note_takes_no_columns_room_where_there_is_little() -> None:
+    quiet = row(b"/home/u/src/some/where/deep/name", BUSY)
+    loud = row(b"/home/u/src/some/where/deep/name", BUSY, State.STALE, "the disk is slow " * 9)
+    for width in (30, 60, 80, 100):
+        assert draw([loud], width)[1:3] == draw([quiet], width)[1:3]
+        assert draw([loud], width)[3].startswith("  stale: the disk is slow ")
+
+
+def test_links_are_drawn_only_where_asked_and_take_no_room() -> None:
+    there = replace(upstream(), url=b"git@github.com:o/r\xff.git")
+    rows = [row(facts=replace(CLEAN, upstream=there))]
+    frame = Frame(b"/home/u/src", b"/home/u", NOW)
+    plain = status_table(rows, frame=frame, width=100, colour={})
+    linked = status_table(rows, frame=frame, width=100, colour={}, links=True)
+    assert "\x1b" not in plain and "ssh+o/r" in plain
+    assert re.findall("\x1b\\]8;;([^\x1b]*)\x1b", linked) == ["https://github.com/o/r%EF%BF%BD", ""]
+    assert re.sub("\x1b\\]8;;[^\x1b]*\x1b\\\\", "", linked) == plain
+
+
+def test_columns_are_added_taken_away_and_begun_anew() -> None:
+    assert parse_columns(["-url", " branch ", "ident"], ("dir", "branch", "url")) == ["dir", "branch", "ident"]
+    assert parse_columns(["-", "status", "", "dir"]) == ["status", "dir"]
+    with pytest.raises(NoSuchColumn, match="nosuch"):
+        parse_columns(["-nosuch"])
+
+
+def test_every_column_can_be_asked_for_and_stays_though_it_is_empty() -> None:
+    frame = Frame(None, None, NOW)
+    for columns in ([name] for name in COLUMNS):
+        assert len(status_table([row(), row(facts=BUSY)], frame=frame, width=None, colour={}, columns=columns)) > 1
+    lines = status_table([row()], frame=frame, width=None, colour={}, columns=["dir", "tag"]).splitlines()
+    assert lines[0] == "REPOSITORY     TAG"
+
+
+def test_columns_with_gitoverits_names() -> None:
+    facts = replace(BUSY, upstream=replace(upstream(2, 3), url=b"https://gitlab.com/o/r.git"), ident=b"A <a@b>")
+    text = status_table(
+        [row(facts=facts)], frame=Frame(b"/home/u/src", b"/home/u", NOW), width=None, colour={},
+        columns=["dir", "status", "branch_remote", "remote", "url", "ident", "mtime"],
+    )  # fmt: skip
+    cells = re.split("  +", text.splitlines()[2])
+    assert cells == [
+        "a", "+3 ~2 ?1 !1 ↑2 ↓3 rebase-i 2/5", "main:origin/main", "origin/main", "gl:o/r", "A <a@b>", "2h",
+    ]  # fmt: skip
 
 
 def test_colour_repeats_what_words_say() -> None:

@@ -1,0 +1,74 @@
+"""What a user sees, whole, at 60, 100 and 200 columns: `screens/NAME-WIDTH.txt`.
+
+After a change that is meant, write them anew and look at the difference: `python -m tests.render.test_screens`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gitwatchd.model.report import Action, Counts, Facts, Standing, State, Tracking, Watch
+from gitwatchd.model.repository import Location, RepoPath
+from gitwatchd.render.table import Frame, row_of, status_table
+from gitwatchd.render.text import width_of
+
+SCREENS = Path(__file__).with_name("screens")
+WIDTHS = (60, 100, 200)
+NOW = 1_700_000_000.0
+HOUR = 3600.0
+
+
+def status_screen(width: int) -> str:
+    rows = []
+    for path, facts, state, reason in _FLEET:
+        place = RepoPath(b"/home/u/src/" + path.encode())
+        standing = Standing(state, Watch.WATCHED, reason)
+        rows.append(row_of(Location(place, place, place, path == "mirror.git"), facts, standing))
+    return status_table(rows, frame=Frame(b"/home/u/src", b"/home/u", NOW), width=width, colour={})
+
+
+def _facts(
+    branch: str, counts: Counts | None, tracking: Tracking | None, mtime_h: float | None, **more: object
+) -> Facts:
+    oid = b"4f5e6d7c8b9a"
+    mtime = None if mtime_h is None else NOW - mtime_h * HOUR
+    return Facts(oid=oid, branch=branch.encode() or None, counts=counts, upstream=tracking, mtime=mtime, **more)  # type: ignore[arg-type]
+
+
+def _on(url: str, ahead: int = 0, behind: int = 0, *, gone: bool = False) -> Tracking:
+    return Tracking(b"origin/main", b"origin", url.encode(), ahead, behind, gone)
+
+
+_FLEET = [
+    ("api", _facts("main", Counts(), _on("https://github.com/acme/api.git"), 2, fetched_at=NOW - 3 * HOUR),
+     State.FRESH, ""),
+    ("billing", _facts("feature/invoices-in-euro", Counts(staged=3, unstaged=12, untracked=1, conflicted=2),
+                       _on("git@github.com:acme/billing.git", 2, 31), 0.2, stashes=4, fetched_at=NOW - 30 * HOUR,
+                       action=Action("rebase-i", 2, 5)), State.FRESH, ""),
+    ("日本語/文書管理システム", _facts("機能/請求書", Counts(untracked=7), _on("https://gitlab.com/acme/docs", 1), 26),
+     State.FRESH, ""),
+    ("cafe\u0301-na\u00efve", _facts("main", Counts(unstaged=1), None, 700), State.FRESH, ""),
+    ("some/where/very/deep/in/the/tree/of/directories/widgets",
+     _facts("users/somebody/a-branch-with-a-name-that-nobody-will-ever-type-again", Counts(),
+            _on("ssh://git@git.example.org:2222/team/sub/widgets.git", gone=True), 9000, fetched_at=NOW - 5),
+     State.FRESH, ""),
+    ("big", _facts("main", Counts(unstaged=2), _on("https://codeberg.org/acme/big", 0, 4), 1),
+     State.STALE, "git status did not end within 120 s; see what it waits for: a slow disk, or a filter driver"),
+    ("mirror.git", _facts("main", None, None, None), State.FRESH, ""),
+    ("web", _facts("", Counts(), None, 400, detached=True), State.FRESH, ""),
+    ("evil\x1b[2J", _facts("main", Counts(), None, 3), State.FRESH, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_status(width: int) -> None:
+    screen = status_screen(width)
+    assert screen == (SCREENS / f"status-{width}.txt").read_text()
+    assert max(width_of(line) for line in screen.splitlines()) <= width
+
+
+if __name__ == "__main__":
+    for width in WIDTHS:
+        (SCREENS / f"status-{width}.txt").write_text(status_screen(width))
