@@ -45,6 +45,8 @@ COMMANDS: Mapping[str, tuple[str, str, Mapping[str, str], int, int]] = {
     "trust": ("repositories", "trust", {}, 1, 1),
     "doctor": ("repositories", "doctor", {"--json": FLAG, "--dump": FLAG}, 0, 0),
     "config": ("repositories", "config", {"--json": FLAG}, 0, 0),
+    "watch": ("watch", "watch", {}, 0, _ANY),
+    "events": ("events", "events", {}, 0, _ANY),
     "daemon start": ("control", "start", {}, 0, 0),
     "daemon stop": ("control", "stop", {}, 0, 0),
     "daemon restart": ("control", "restart", {}, 0, 0),

@@ -26,6 +26,8 @@ usage: gitwatch [--state-dir DIR] COMMAND [OPTION...] [PATH...]
   trust PATH            allow the filters that a repository's own configuration defines
   doctor                how the daemon is doing, and what limits it
   config                what is in force, and where each value comes from
+  watch [PATH...]       the table, kept up to date
+  events [PATH...]      a line of JSON for each change
   daemon start|stop|restart|status|logs
   help [COMMAND]
 
@@ -102,6 +104,17 @@ usage: gitwatch doctor [--json|--dump]
 How the daemon is doing. Exit 1 when a repository failed, or an audited answer was wrong.
   --dump             what the daemon waits for and what happened last, as JSON: for a report of an answer that
                      was slow or did not come
+""",
+    "watch": """\
+usage: gitwatch watch [PATH...]
+
+The table of `gitwatch status`, drawn again when something changes, at most 5 times a second. `q` quits.
+""",
+    "events": """\
+usage: gitwatch events [PATH...]
+
+A line of JSON for each report that changes, as `gitwatch status --jsonl` has it, until it is interrupted, its reader
+goes, or the daemon ends (exit 4).
 """,
     "config": """\
 usage: gitwatch config [--json]

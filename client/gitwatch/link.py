@@ -53,6 +53,13 @@ class Link:
         self._connection.renew_deadline(timeout_s)
         return self._connection.call(method, *params, on_notification=on_notification)
 
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def take_notifications(self, on_notification: OnNotification) -> None:
+        """Those that have arrived; does not wait. Raises DaemonUnavailable when the daemon has gone."""
+        self._connection.take_notifications(on_notification)
+
     def close(self) -> None:
         self._connection.close()
 

@@ -102,6 +102,37 @@ class Connection:
             self.close()
         raise PeerError("a response that nobody asked for")
 
+    def fileno(self) -> int:
+        """For whoever waits for several things at once."""
+        return self._socket.fileno()
+
+    def take_notifications(self, on_notification: OnNotification) -> None:
+        """Hand on those that have arrived, and do not wait for more. Raises as `listen`."""
+        try:
+            self._read_what_is_there()
+            while self._messages:
+                self._hand_on(self._messages.popleft(), on_notification)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_what_is_there(self) -> None:
+        while not self._messages:
+            try:
+                data = self._socket.recv(_READ_BYTES, _socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as why:
+                raise DaemonUnavailable(f"lost the connection to the daemon: {why.strerror}") from None
+            if not data:
+                raise DaemonUnavailable("the daemon has ended", "the next command starts it again")
+            self._messages.extend(self._decoder.feed(data))
+
+    def _hand_on(self, message: Message, on_notification: OnNotification) -> None:
+        if isinstance(message, (Request, Response)):
+            raise PeerError("a message that nobody asked for")
+        on_notification(message.method, message.params)
+
     def _await_response(self, on_notification: OnNotification | None) -> Response:
         while True:
             message = self._next_message()
