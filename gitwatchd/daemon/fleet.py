@@ -399,7 +399,7 @@ class Fleet:
     def ask_git_about(self, repository: Repository, done: Callable[[Outcome], None]) -> None:
         job = self._job(repository.location, by_git=True, afresh=True)
         self._audited[id(job)] = done
-        self.analyst.submit(job, local=self.watcher.is_local(repository.path))
+        self.analyst.submit(job, local=self.watcher.is_local_throughout(repository.path))
 
     def distrust(self, repository: Repository) -> None:
         self.increments.drop(repository.path)
@@ -510,6 +510,26 @@ class Fleet:
 
     def on_appeared(self, directory: bytes) -> None:
         self.roots.look(directory)
+
+    def on_mounts(self, points: set[bytes]) -> None:
+        from gitwatchd.watch.mounts import lies_below
+
+        for path, repository in list(self.engine.repositories.items()):
+            location = repository.location
+            parts = {location.path, location.git_dir, location.common_dir}
+            if any(lies_below(part, point) or lies_below(point, part) for point in points for part in parts):
+                self.increments.drop(path)
+                self._feed(Changed(path, rewalk=True))
+        for point in points:
+            for root in self.roots.all():
+                if lies_below(root.path, point):
+                    self.roots.look(root.path)
+            if not self.watcher.is_mount_point(point) and not self._in_worktree(point):
+                self.roots.look(point)
+
+    def _in_worktree(self, path: bytes) -> bool:
+        """What lies there is found by the walk of a repository."""
+        return any(path.startswith(r.path + b"/") and not r.gone for r in self.engine.repositories.values())
 
     def on_configuration(self) -> None:
         self._configurations += 1
@@ -682,7 +702,7 @@ class Fleet:
         # What was noted for an advance that came to nothing is covered by git's answer, which begins now.
         job = self._jobs[location.path] = self._job(location, by_git=by_git, afresh=afresh)
         self._seen_in_vain.discard(location.path)
-        self.analyst.submit(job, local=self.watcher.is_local(location.path))
+        self.analyst.submit(job, local=self.watcher.is_local_throughout(location.path))
 
     def _job(self, location: Location, *, by_git: bool, afresh: bool) -> Job:
         """`afresh`: as if nothing had ever been asked, for a verification."""

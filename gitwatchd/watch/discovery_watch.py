@@ -24,6 +24,7 @@ from gitwatchd.watch.inotify import (
     InstanceLimitReached,
     WatchLimitReached,
 )
+from gitwatchd.watch.mounts import lies_below
 from gitwatchd.watch.table import WatchTable, path_below
 from gitwatchd.watch.walk import git_dir_in_making
 
@@ -41,6 +42,8 @@ SKIPPED = frozenset(
 _APPEARED = CREATE | MOVED_TO
 _LEFT = DELETE | MOVED_FROM
 _BARE_NAMES = frozenset({b"HEAD", b"objects", b"refs"})
+_MOST_LINKS = 40
+"""The kernel's own limit on the links of one path."""
 
 
 class DiscoveryWatch:
@@ -132,7 +135,11 @@ class DiscoveryWatch:
 
 
 class ConfigurationWatch:
-    """The sink of the files that configure git for more than one repository, those that do not exist yet included."""
+    """The sink of the files that configure git for more than one repository, those that do not exist yet included.
+
+    On the way to each file every directory is watched for the next name, through the links on the way: a directory that
+    is renamed, or a link that is turned, takes the file away and raises no event further down.
+    """
 
     def __init__(self, table: WatchTable, is_local: Callable[[bytes], bool]) -> None:
         self._table = table
@@ -151,36 +158,45 @@ class ConfigurationWatch:
                 self._cover(source)
                 self._sources.add(source)
 
-    def _cover(self, source: bytes) -> None:
-        if not self._is_local(source):
-            return  # whoever waits for a dead mount holds the lock
-        self._place(source)
-        target = os.path.realpath(source)
-        if target != source:
-            self._place(target)
-
-    def _place(self, path: bytes) -> None:
-        """Watch for `path` in the nearest directory above it that exists."""
-        above, _, name = path.rpartition(b"/")
-        directory = above
-        while True:
-            directory = directory or b"/"
+    def _cover(self, path: bytes) -> None:
+        """Resolve `path` as the kernel does, each directory watched before the next name is looked up in it."""
+        directory, names, links = b"/", path.split(b"/")[::-1], 0
+        while names:
+            name = names.pop()
+            if name == b"..":
+                directory = directory.rpartition(b"/")[0] or b"/"  # no link is part of it
+            if name in (b"", b".", b".."):
+                continue
+            if not self._is_local(directory):
+                return  # whoever waits for a dead mount holds the lock
             self._names.setdefault(directory, set()).add(name)
             try:
                 self._table.add(directory, self, Role.INFO, directory)
-            except (FileNotFoundError, NotADirectoryError):
-                directory, _, name = directory.rpartition(b"/")
-                continue
+            except PermissionError:
+                pass  # it may be passed without being listed, and what lies further down be watched
             except (WatchLimitReached, InstanceLimitReached):
                 raise
             except OSError as error:
                 if error.errno in (EMFILE, ENFILE):
                     raise
+                return  # there is no such directory; the one above it is watched for its name
+            directory = path_below(directory, name)
+            try:
+                link = os.readlink(directory)
+            except OSError:
+                continue
+            links += 1
+            if links > _MOST_LINKS:
                 return
-            if directory == (above or b"/") or not _is_real_directory(path_below(directory, name)):
-                return  # a link on the way: its name is watched here, and `_cover` places what it leads to
-            # What was missing appeared before its parent was watched: begin again, nearer to the file.
-            directory, _, name = path.rpartition(b"/")
+            directory = b"/" if link.startswith(b"/") else directory.rpartition(b"/")[0] or b"/"
+            names += link.split(b"/")[::-1]
+
+    def suspect(self, points: Iterable[bytes]) -> None:
+        """Other files may be at and below these directories than those that are watched."""
+        with self._lock:
+            ways = [path_below(directory, name) for directory, names in self._names.items() for name in names]
+        if any(lies_below(way, point) for point in points for way in ways):
+            self.changed = True
 
     def lost(self) -> None:
         self.changed = True
@@ -205,7 +221,3 @@ class ConfigurationWatch:
                         # No watches left. Every repository is walked after this, and will ask for it again.
                         self._sources.discard(source)
         return changed
-
-
-def _is_real_directory(path: bytes) -> bool:
-    return os.path.isdir(path) and not os.path.islink(path)

@@ -7,7 +7,7 @@ looks at it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MOUNTINFO = "/proc/self/mountinfo"
 
@@ -27,6 +27,13 @@ class Mounts:
     """A snapshot of the mount table: mount point (bytes) to file system type."""
 
     types: dict[bytes, str]
+    layers: dict[bytes, tuple[tuple[bytes, ...], ...]] = field(default_factory=dict)
+    """What is mounted at each point, one above the other: number of the mount, device, directory of it that shows."""
+    remote: tuple[bytes, ...] = field(init=False)
+    """The points whose changes the kernel may not report, and where looking may hang."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "remote", tuple(p for p, kind in self.types.items() if _is_remote(kind)))
 
     def mount_of(self, path: bytes) -> bytes:
         """The mount point that holds the absolute path."""
@@ -39,8 +46,29 @@ class Mounts:
 
     def is_local(self, path: bytes) -> bool:
         """Whether the kernel tells of every change there, and looking cannot hang."""
-        kind = self.type_of(path)
-        return kind not in REMOTE_TYPES and not kind.startswith("fuse")
+        return not self.remote or self.mount_of(path) not in self.remote
+
+    def find_remote(self, path: bytes) -> bytes | None:
+        """The remote mount that holds `path`, or one that is mounted somewhere below it."""
+        if not self.remote:
+            return None
+        if not self.is_local(path):
+            return self.mount_of(path)
+        return next((point for point in self.remote if lies_below(point, path)), None)
+
+    def changed_since(self, before: Mounts) -> set[bytes]:
+        """Mount points at which something else is mounted than in `before`, or nothing any more."""
+        points = self.layers.keys() | before.layers.keys()
+        return {point for point in points if self.layers.get(point) != before.layers.get(point)}
+
+
+def lies_below(path: bytes, directory: bytes) -> bool:
+    """Whether `path` is `directory` or lies below it, by their names."""
+    return path == directory or path.startswith(directory if directory == b"/" else directory + b"/")
+
+
+def _is_remote(kind: str) -> bool:
+    return kind in REMOTE_TYPES or kind.startswith("fuse")
 
 
 def read_mounts() -> Mounts:
@@ -51,10 +79,12 @@ def read_mounts() -> Mounts:
 
 def parse_mounts(raw: bytes) -> Mounts:
     types: dict[bytes, str] = {}
+    layers: dict[bytes, tuple[tuple[bytes, ...], ...]] = {}
     for line in raw.splitlines():
         before, separator, after = line.partition(b" - ")
         fields = before.split(b" ")
         if separator and len(fields) > 4:
             point = _OCTAL.sub(lambda match: bytes([int(match.group(1), 8)]), fields[4])
             types[point] = after.split(b" ", 1)[0].decode("ascii", "replace")
-    return Mounts(types)
+            layers[point] = (*layers.get(point, ()), (fields[0], fields[2], fields[3]))
+    return Mounts(types, layers)

@@ -18,7 +18,6 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -40,7 +39,8 @@ from gitwatchd.watch.limits import (
     own_share,
     read_max_watches,
 )
-from gitwatchd.watch.mounts import read_mounts
+from gitwatchd.watch.mount_watch import MountWatch
+from gitwatchd.watch.mounts import lies_below
 from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, Released, RepositoryWatch
 from gitwatchd.watch.table import Allowance, WatchTable
 from gitwatchd.watch.walk import RepositoryWalk, find_nested
@@ -135,6 +135,9 @@ class Listener(Protocol):
     def on_configuration(self) -> None:
         """A file that configures git for many repositories may have changed."""
 
+    def on_mounts(self, points: set[bytes]) -> None:
+        """Something was mounted or unmounted there: no event tells what lies at and below these now."""
+
     def on_settings(self) -> None:
         """One of the files of `follow_settings` may have changed."""
 
@@ -158,20 +161,21 @@ class Watcher:
         self._shards = [WatchTable(self._allowance) for _ in range(SHARDS)]
         self._own: dict[RepoPath, WatchTable] = {}
         self._discovery = DiscoveryWatch(self._common)
-        self._configuration = ConfigurationWatch(self._common, self.is_local)
-        self._settings = ConfigurationWatch(self._common, self.is_local)
+        self._configuration = ConfigurationWatch(self._common, self._is_known_local)
+        self._settings = ConfigurationWatch(self._common, self._is_known_local)
         self._watches: dict[RepoPath, RepositoryWatch] = {}
         self._lock = threading.Lock()
         """Held for a moment while `_watches` and `_own` change."""
         self._count = itertools.count(1)
         self._numbers: dict[RepoPath, int] = {}
         """The last walk asked for, of each repository not released since."""
-        self._mounts = read_mounts()
+        self._mounts = MountWatch()
         self._walks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._discoveries: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         for table in (self._common, *self._shards):
             self._listen(table)
+        self._loop.on_readable(self._mounts.fileno(), self._tell_mounts)
 
     def start(self) -> None:
         """Let the threads begin; what was asked for earlier waits until now."""
@@ -199,6 +203,8 @@ class Watcher:
             thread.join(timeout=1.0)
         for table in self._tables():
             self._close_table(table)
+        self._loop.forget(self._mounts.fileno())
+        self._mounts.close()
 
     def _close_table(self, table: WatchTable) -> None:
         if table.queue is not None:
@@ -224,8 +230,7 @@ class Watcher:
 
         `skip` is called on the discovering thread with each directory below: whether to leave it out.
         """
-        with suppress(OSError):  # out of descriptors: what was read before has to do
-            self._mounts = read_mounts()
+        self._mounts.look()
 
         def work() -> None:
             unreadable = self._discover(directory, root, include_ignored, skip)
@@ -250,11 +255,20 @@ class Watcher:
             self._close_table(table)
 
     def mount_of(self, path: bytes) -> bytes:
-        """The mount point that holds `path`, without touching it."""
-        return self._mounts.mount_of(path)
+        """The mount point that work on the repository at `path` may hang on, without touching it."""
+        mounts = self._mounts.look()
+        return mounts.find_remote(path) or mounts.mount_of(path)
 
     def is_local(self, path: bytes) -> bool:
-        return self._mounts.is_local(path)
+        """Whether looking there cannot hang; what was mounted before this call counts."""
+        return self._mounts.look().is_local(path)
+
+    def is_local_throughout(self, path: bytes) -> bool:
+        """As `is_local`, of all below it as well."""
+        return self._mounts.look().find_remote(path) is None
+
+    def is_mount_point(self, path: bytes) -> bool:
+        return path in self._mounts.mounts.types
 
     def stop_discovery(self) -> None:
         """Give the watches outside of repositories back, and place no more until `resume_discovery`."""
@@ -310,10 +324,15 @@ class Watcher:
         watch = self._watches.get(path)
         return 0 if watch is None else watch.table.count(watch)
 
+    def _is_known_local(self, path: bytes) -> bool:
+        """As `is_local`, on any thread: by the snapshot last read."""
+        return self._mounts.mounts.is_local(path)
+
     # ---- draining
 
     def drain(self, paths: Iterable[RepoPath] | None = None) -> None:
         """Read and apply all that the kernel reported, for these repositories (None: all) and for what they share."""
+        self._tell_mounts()
         if paths is None:
             tables = set(self._tables())
         else:
@@ -322,6 +341,17 @@ class Watcher:
         for table in tables:
             if table.drain():
                 self._tell(table)
+
+    def _tell_mounts(self) -> None:
+        self._mounts.look()
+        points = self._mounts.take()
+        if not points:
+            return
+        _log.info("mounts changed: %r", sorted(points))
+        self._configuration.suspect(points)
+        self._settings.suspect(points)
+        self._tell_files()
+        self._listener.on_mounts(points)
 
     def _tell(self, table: WatchTable) -> None:
         for sink in table.take_touched():
@@ -337,9 +367,13 @@ class Watcher:
                     self._listener.on_appeared(directory)
                 if everything:
                     self._listener.on_suspicion()
-        if table is self._common and self._settings.take():
+        if table is self._common:
+            self._tell_files()
+
+    def _tell_files(self) -> None:
+        if self._settings.take():
             self._listener.on_settings()
-        if table is self._common and self._configuration.take():
+        if self._configuration.take():
             self._listener.on_configuration()
             for path in list(self._watches):
                 # Other directories may be ignored now, and other files be part of the configuration.
@@ -392,10 +426,12 @@ class Watcher:
         self._loop.call_from_thread(tell)
 
     def _walk(self, location: Location, number: int, directories: frozenset[bytes] | None, look: bool) -> WalkResult:
+        mounts = self._mounts.mounts
         for part in (location.path, location.git_dir, location.common_dir):
-            if not self._mounts.is_local(part):
+            if (remote := mounts.find_remote(part)) is not None:
                 # Not even looked at: a dead server would hold the walks of all others.
-                reason = f"on a {self._mounts.type_of(part)} file system, whose changes the kernel does not report"
+                where = "on" if lies_below(part, remote) else f"{os.fsdecode(remote)} is"
+                reason = f"{where} a {mounts.types[remote]} file system, whose changes the kernel does not report"
                 return WalkResult(location.path, location, None, Watch.POLLED, reason)
         known = self._watches.get(location.path)
         if directories is None or known is None or known.released:
@@ -499,7 +535,7 @@ class Watcher:
         try:
             for location in walk_root(
                 directory,
-                self._mounts,
+                self._mounts.mounts,
                 enter=lambda path: self._discovery.enter(path, root),
                 half_made=self._discovery.await_head,
                 found=self._discovery.leave,

@@ -81,6 +81,9 @@ class FakeWatcher:
     def is_local(self, path: bytes) -> bool:
         return True
 
+    def is_local_throughout(self, path: bytes) -> bool:
+        return True
+
     def attributes_of(self, path: RepoPath) -> set[bytes]:
         return set()
 

@@ -253,7 +253,64 @@ def test_directories_made_while_it_looks_for_the_nearest_one(tmp_path: Path) -> 
     watch = ConfigurationWatch(table, lambda _path: True)
     file = tmp_path / "config/git/ignore"
     watch.cover([os.fsencode(file)])
+    for _ in range(2):  # a directory each
+        table.drain()
+        assert watch.take()
     file.touch()
+    table.drain()
+    assert watch.take()
+    table.close()
+
+
+def covered(path: Path) -> tuple[WatchTable, ConfigurationWatch]:
+    table = WatchTable()
+    watch = ConfigurationWatch(table, lambda _path: True)
+    watch.cover([os.fsencode(path)])
+    return table, watch
+
+
+def test_a_directory_far_above_a_configuration_file_is_renamed_and_comes_back(tmp_path: Path) -> None:
+    far = tmp_path / "far"
+    file = far / "above/it/config"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"")
+    table, watch = covered(file)
+    far.rename(tmp_path / "aside")
+    table.drain()
+    assert watch.take()
+    (tmp_path / "aside/above/it/config").write_bytes(b"[a]\n")
+    table.drain()
+    assert not watch.take()
+    (tmp_path / "aside").rename(far)
+    table.drain()
+    assert watch.take()
+    file.write_bytes(b"")
+    table.drain()
+    assert watch.take()
+    table.close()
+
+
+def test_a_link_on_the_way_to_a_configuration_file_is_turned(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "git").mkdir(parents=True)
+        (tmp_path / name / "git/config").write_bytes(b"")
+    link = tmp_path / "config"
+    link.symlink_to("./one")
+    table, watch = covered(link / "git/config")
+    link.unlink()
+    link.symlink_to(tmp_path / "two/../two")
+    table.drain()
+    assert watch.take()
+    (tmp_path / "two/git").rename(tmp_path / "two/aside")
+    table.drain()
+    assert watch.take()
+    table.close()
+
+
+def test_a_link_to_itself_is_no_way_to_a_file(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    table, watch = covered(tmp_path / "loop/config")
+    (tmp_path / "loop").unlink()
     table.drain()
     assert watch.take()
     table.close()

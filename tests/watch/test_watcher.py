@@ -70,6 +70,9 @@ class Fleet:
     def on_configuration(self) -> None:
         self.configurations += 1
 
+    def on_mounts(self, points: set[bytes]) -> None:
+        raise AssertionError(f"nothing is mounted by this test: {points}")
+
     # ---- what a test does
 
     def until(self, condition: Callable[[], object], timeout_s: float = 10.0) -> None:
@@ -507,13 +510,15 @@ def test_few_inotify_instances_are_shared_and_none_is_polled_until_there_are(
         fleet.changes.clear()
 
 
+@pytest.mark.parametrize("point", [b"", b"/.git", b"/some/where"])
 def test_a_remote_file_system_is_polled_and_not_looked_at(
-    fleet: Fleet, root: Path, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, root: Path, monkeypatch: pytest.MonkeyPatch, point: bytes
 ) -> None:
+    """Also one that is mounted somewhere in the worktree."""
     git = new_repository(root / "a", {"f": b""})
     location = read_location(os.fsencode(git.path))
     assert location is not None
-    fleet.watcher._mounts = Mounts({b"/": "ext4", location.path: "nfs4"})
+    fleet.watcher._mounts.mounts = Mounts({b"/": "ext4", location.path + point: "nfs4"})
 
     def hang(_path: bytes) -> None:
         raise AssertionError("a dead server would hang this")
