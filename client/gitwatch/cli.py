@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FLAG, COUNT, SECONDS, TEXT = "flag", "count", "seconds", "text"
 
-_GLOBAL = {"--state-dir": TEXT, "--help": FLAG, "-h": FLAG, "--version": FLAG}
+GLOBAL_OPTIONS = {"--state-dir": TEXT, "--help": FLAG, "-h": FLAG, "--version": FLAG}
 
 _STATUS = {
     "--json": FLAG, "--jsonl": FLAG, "--porcelain": TEXT, "-z": FLAG, "--format": TEXT, "-o": "--format",
@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, tuple[str, str, Mapping[str, str], int, int]] = {
     "daemon restart": ("control", "restart", {}, 0, 0),
     "daemon status": ("control", "status", {}, 0, 0),
     "daemon logs": ("control", "logs", {}, 0, 0),
+    "completion": ("completion", "completion", {}, 1, 1),
     "help": ("help", "help_command", {}, 0, 2),
 }
 """Command: module of this package, function, options, fewest and most operands."""
@@ -123,6 +124,10 @@ def working_directory() -> bytes:
 
 def run(arguments: Sequence[str]) -> int:
     """The exit code of `gitwatch ARGUMENTS`. Raises UserError, and what the commands raise."""
+    if arguments[:1] == ["__complete"]:
+        from gitwatch.completion import complete
+
+        return complete(arguments[1:])
     invocation = parse(arguments)
     module, function = ("help", "version") if invocation.has("--version") else COMMANDS[invocation.command][:2]
     if invocation.has("--help") or invocation.has("-h"):
@@ -138,7 +143,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
     options: dict[str, Value] = {}
     operands: list[str] = []
     command = None
-    known = _GLOBAL
+    known = GLOBAL_OPTIONS
     rest = iter(arguments)
     for argument in rest:
         if argument == "--" and command is not None:
@@ -152,7 +157,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
             words.append(argument)
             command = _parse_command(words)
             if command is not None:
-                known = {**_GLOBAL, **COMMANDS[command][2]}
+                known = {**GLOBAL_OPTIONS, **COMMANDS[command][2]}
     if command is None:
         return _without_command(words, options)
     if not ("--help" in options or "-h" in options):
@@ -223,7 +228,8 @@ def _parse_value(name: str, kind: str, given: str) -> Value:
 def _check_operands(command: str, operands: list[str]) -> None:
     least, most = COMMANDS[command][3:]
     if len(operands) < least:
-        raise UserError(f"`gitwatch {command}` needs a PATH", f"see `gitwatch help {command}`")
+        wanted = "SHELL" if command == "completion" else "PATH"
+        raise UserError(f"`gitwatch {command}` needs a {wanted}", f"see `gitwatch help {command}`")
     if len(operands) > most:
         raise UserError(f"`gitwatch {command}` takes no {operands[most]!r}", f"see `gitwatch help {command}`")
     if "" in operands:

@@ -29,6 +29,7 @@ usage: gitwatch [--state-dir DIR] COMMAND [OPTION...] [PATH...]
   watch [PATH...]       the table, kept up to date
   events [PATH...]      a line of JSON for each change
   daemon start|stop|restart|status|logs
+  completion SHELL      what makes Tab complete
   help [COMMAND]
 
   --state-dir DIR       a daemon of its own, with everything it keeps below DIR
@@ -129,8 +130,23 @@ usage: gitwatch daemon start|stop|restart|status|logs
 
 Commands start the daemon themselves when none runs. `status` exits 4 when none does.
 """,
+    "completion": """\
+usage: gitwatch completion bash|zsh|fish
+
+Print what makes Tab complete commands, options, their values, names of repositories (they become paths) and groups:
+
+  bash   eval "$(gitwatch completion bash)"        in ~/.bashrc
+  zsh    eval "$(gitwatch completion zsh)"         in ~/.zshrc, after compinit
+  fish   gitwatch completion fish > ~/.config/fish/completions/gitwatch.fish
+
+Names are those that the running daemon knows; none is started for them.
+""",
     "help": "usage: gitwatch help [COMMAND]\n",
 }
+
+
+def topics() -> list[str]:
+    return list(_TEXTS)
 
 
 def help_command(invocation: Invocation) -> int:
