@@ -162,6 +162,8 @@ class Methods:
         on_complete: Callable[[Answer], None],
     ) -> None:
         wait_s, jobs, verify = _waiting_options(options)
+        # Looked at before anything begins: a refusal after that would be a first answer, and the answer a second.
+        wants_progress = option(options, "progress", bool, False)
         wait_s = LONGEST_WAIT_S if wait_s is None else max(0.0, min(float(wait_s), LONGEST_WAIT_S))
         if jobs is not None:
             self._limits.append(max(0, jobs))
@@ -186,7 +188,7 @@ class Methods:
         query = self._fleet.ask(scope, complete, wait_s=wait_s, verify=verify)
         if not done:
             waiting = self._waiting[query] = _Waiting(session)
-            if option(options, "progress", bool, False):
+            if wants_progress:
                 self._tell_progress(query, waiting)
 
     def _tell_progress(self, query: QueryId, waiting: _Waiting) -> None:

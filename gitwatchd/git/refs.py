@@ -73,6 +73,8 @@ class Refs:
             # As a symlink (how very old repositories have it) HEAD must not be read through.
             value = _symlinked_ref(self._git_dir + b"/HEAD") or self._read_loose(b"HEAD")
             target = _target(value)
+            if target is not None and b"\0" in target:
+                raise EnvironmentFailure("HEAD names a ref with a NUL in it", "git fsck")
             self._head = Head(target, self._resolve_branch(target)) if target else Head(None, _oid(value))
         return self._head
 
@@ -130,6 +132,8 @@ class Refs:
         base = self._common_dir if name.startswith(b"refs/") else self._git_dir
         if name.startswith(_OF_ONE_WORKTREE):
             base = self._git_dir
+        if b"\0" in name:
+            return b""  # no file has such a name
         path = base + b"/" + name
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.layout import read_location
 from gitwatchd.git.objects import Objects
 from gitwatchd.git.refs import Head, Refs, count_stashes, read_refs, read_refs_by_git
@@ -49,6 +50,16 @@ def test_head_as_a_symlink(repository):
     (run.path / ".git/HEAD").unlink()
     (run.path / ".git/HEAD").symlink_to("refs/heads/main")
     assert read_refs(location_of(run)).head() == Head(b"refs/heads/main", run("rev-parse", "HEAD").strip())
+
+
+def test_a_nul_in_a_name_is_a_failure_and_no_bug(repository):
+    """Found by fuzzing."""
+    git = repository({"a": b"1"})
+    refs = Refs(os.fsencode(git.path / ".git"), os.fsencode(git.path / ".git"))
+    assert refs.resolve(b"refs/heads/x\0y") is None
+    (git.path / ".git/HEAD").write_bytes(b"ref: refs/heads/x\0y\n")
+    with pytest.raises(EnvironmentFailure, match="NUL"):
+        refs.head()
 
 
 def test_head_of_a_linked_worktree(repository, git, tmp_path, refs_of):
