@@ -84,13 +84,17 @@ class Analyst:
         return True
 
     def _work(self) -> None:
-        from gitwatchd.analysis.job import analyse  # pygit2: 70 ms that the start of the daemon does not pay
-
         while (item := self._queue.get()) is not None:
             number, job = item
             outcome: Outcome
             try:
+                # Here: pygit2 takes 70 ms that the start of the daemon does not pay, and for want of a descriptor not
+                # even an import works.
+                from gitwatchd.analysis.job import analyse
+
                 outcome = analyse(job)
+            except OSError as error:
+                outcome = Failed(f"it could not be analysed: {error.strerror or error}", "gitwatch daemon logs")
             except Exception:  # noqa: BLE001 - a seam of errors.py: a bug ends this job only
                 _log.exception("analysing %r", job.location.path)
                 outcome = Failed("a bug ended its analysis: see the log", "gitwatch daemon logs")

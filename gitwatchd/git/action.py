@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from gitwatchd.git.files import read_regular
+from gitwatchd.git.files import raise_if_exhausted, read_regular
 from gitwatchd.model.report import Action
 
 _STEP_FILE_BYTES = 64
@@ -22,7 +22,8 @@ def read_action(git_dir: bytes) -> Action | None:
     """`git_dir` is the worktree's own: linked worktrees have their own. None: nothing in progress."""
     try:
         names = frozenset(os.listdir(git_dir))
-    except OSError:
+    except OSError as error:
+        raise_if_exhausted(error)
         return None
     if b"rebase-merge" in names:
         rebase = git_dir + b"/rebase-merge"
@@ -72,5 +73,6 @@ def _with_step(name: str, step_file: bytes, total_file: bytes) -> Action:
 def _read(path: bytes, limit: int) -> bytes:
     try:
         return read_regular(path, limit)
-    except OSError:
+    except OSError as error:
+        raise_if_exhausted(error)
         return b""

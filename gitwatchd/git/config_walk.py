@@ -24,7 +24,7 @@ from gitwatchd.git.config_file import (
     fingerprint_of,
     read_config_file,
 )
-from gitwatchd.git.files import read_regular
+from gitwatchd.git.files import raise_if_exhausted, read_regular
 from gitwatchd.git.wildmatch import wildmatch
 from gitwatchd.model.repository import Location
 
@@ -223,7 +223,8 @@ class ConfigWalk:
             head = read_regular(path, 4096)
             if os.path.islink(path):
                 head = b"ref: " + os.readlink(path)
-        except OSError:
+        except OSError as error:
+            raise_if_exhausted(error)
             return None
         if not head.startswith(b"ref:"):
             return None
@@ -233,8 +234,8 @@ class ConfigWalk:
         try:
             if read_regular(self._location.common_dir + b"/" + name, 4) == b"ref:":
                 self.needs_git = "a branch that is a symbolic reference"
-        except OSError:
-            pass  # packed or not yet born
+        except OSError as error:
+            raise_if_exhausted(error)  # otherwise packed or not yet born
         return name.removeprefix(b"refs/heads/") if name.startswith(b"refs/heads/") else None
 
 

@@ -10,6 +10,16 @@ import os
 import stat
 
 
+def raise_if_exhausted(error: OSError) -> None:
+    """Raise it again if it says nothing of the path: this process has no descriptor left, or the machine has none.
+
+    To be asked wherever a file that cannot be opened counts as absent: taken for absent, an exclude file, a ref or a
+    whole repository would be missing from an answer that claims to be true.
+    """
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        raise error
+
+
 def read_regular(path: bytes, limit: int = -1) -> bytes:
     """The file's bytes, at most `limit`; links are followed. Raises OSError, also for what is no regular file."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -15,6 +15,7 @@ import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from gitwatchd.git.files import raise_if_exhausted
 from gitwatchd.git.repository_config import RepositoryConfig
 from gitwatchd.git.wildmatch import literal_prefix_length, translate
 from gitwatchd.model.repository import Location
@@ -313,7 +314,8 @@ def worktree_reader(top: bytes) -> Reader:
         try:
             # O_NONBLOCK: a FIFO of that name must not hold us.
             fd = os.open(prefix + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
+        except OSError as error:
+            raise_if_exhausted(error)
             return None
         return _read_regular(fd)
 
@@ -326,7 +328,8 @@ def read_shared(path: bytes | None) -> bytes | None:
         return None
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        raise_if_exhausted(error)
         return None
     return _read_regular(fd)
 

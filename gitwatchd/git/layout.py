@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from gitwatchd.errors import NotARepository
 from gitwatchd.git.config_file import ConfigDamaged, find_boolean, parse_config
+from gitwatchd.git.files import raise_if_exhausted
 from gitwatchd.model.repository import Location, RepoPath
 
 _LARGEST_POINTER_FILE_BYTES = 1 << 16
@@ -116,7 +117,8 @@ def linked_worktrees(common_dir: bytes) -> list[bytes]:
     """Git dirs of the linked worktrees that `git worktree list` shows, sorted; the main one is not one."""
     try:
         names = sorted(os.listdir(common_dir + b"/worktrees"))
-    except OSError:
+    except OSError as error:
+        raise_if_exhausted(error)
         return []
     git_dirs = (common_dir + b"/worktrees/" + name for name in names)
     # git lists an entry, prunable or not, when its back pointer can be read.
@@ -207,7 +209,8 @@ def _read_file(path: bytes, largest: int = _LARGEST_POINTER_FILE_BYTES) -> bytes
     """The file's first bytes; empty when it is missing or unreadable."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
+    except OSError as error:
+        raise_if_exhausted(error)
         return b""
     try:
         return os.read(fd, largest)

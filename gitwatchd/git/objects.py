@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import run_git
-from gitwatchd.git.files import read_regular
+from gitwatchd.git.files import raise_if_exhausted, read_regular
 from gitwatchd.git.layout import read_format
 from gitwatchd.model.repository import Location
 
@@ -364,14 +364,16 @@ def _mode(digits: bytes) -> int:
 def _has_entries(directory: bytes) -> bool:
     try:
         return bool(os.listdir(directory))
-    except OSError:
+    except OSError as error:
+        raise_if_exhausted(error)
         return False
 
 
 def _packs_replacements(packed_refs: bytes) -> bool:
     try:
         return b" refs/replace/" in read_regular(packed_refs)
-    except OSError:
+    except OSError as error:
+        raise_if_exhausted(error)
         return False
 
 

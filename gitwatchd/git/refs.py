@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import run_git
-from gitwatchd.git.files import read_regular
+from gitwatchd.git.files import raise_if_exhausted, read_regular
 from gitwatchd.git.layout import read_format
 from gitwatchd.model.repository import Location
 
@@ -137,7 +137,8 @@ class Refs:
         path = base + b"/" + name
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
+        except OSError as error:
+            raise_if_exhausted(error)
             return _symlinked_ref(path)
         try:
             return os.read(fd, _LARGEST_REF_BYTES)
@@ -151,7 +152,8 @@ class Refs:
         if self._packed is None:
             try:
                 self._packed = read_regular(self._common_dir + b"/packed-refs")
-            except OSError:
+            except OSError as error:
+                raise_if_exhausted(error)
                 self._packed = b""
         return self._packed
 
@@ -225,7 +227,8 @@ def count_stashes(location: Location) -> int:
         return int(answer.stdout) if answer.returncode == 0 else 0
     try:
         return read_regular(location.common_dir + b"/logs/refs/stash").count(b"\n")
-    except OSError:
+    except OSError as error:
+        raise_if_exhausted(error)
         return 0
 
 
@@ -237,7 +240,8 @@ def _walk_loose(directory: bytes, prefix: bytes) -> Iterator[bytes]:
                     yield from _walk_loose(entry.path, prefix + entry.name + b"/")
                 elif not entry.name.endswith(b".lock"):
                     yield prefix + entry.name
-    except OSError:
+    except OSError as error:
+        raise_if_exhausted(error)
         return
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import run_git
+from gitwatchd.git.files import raise_if_exhausted
 from gitwatchd.git.ignore import IgnoreRules, read_rules
 from gitwatchd.git.index_file import Index, read_index
 from gitwatchd.git.layout import read_format, read_location
@@ -115,7 +116,8 @@ def walk_directories(tree: Tree, start: Iterable[bytes], enter: Enter, found: Fo
                             files.append(entry.name)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except OSError:
+        except OSError as error:
+            raise_if_exhausted(error)
             found.unreadable.append(relative)
             continue
         if has_git and relative:

@@ -57,11 +57,15 @@ def walk_root(
             unreadable(directory, error)
             continue
         if b".git" in names or is_bare_layout(names):
-            location = read_location(directory)
-            if location is None and b".git" in names:
-                half_made(path_below(directory, b".git"))
-                # It may have become one before somebody watched for that.
+            try:
                 location = read_location(directory)
+                if location is None and b".git" in names:
+                    half_made(path_below(directory, b".git"))
+                    # It may have become one before somebody watched for that.
+                    location = read_location(directory)
+            except OSError as error:
+                unreadable(directory, error)
+                continue
             if location is not None:
                 found(directory)
                 yield location

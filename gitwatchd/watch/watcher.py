@@ -55,6 +55,8 @@ MOST_OWN_QUEUES = 4
 """... while there are any: fs.inotify.max_user_instances is 128 for all programs of the user."""
 WALKERS = 2
 """Walking threads: half of a walk is system calls, during which the other one runs."""
+_STARVED_TURNS, _STARVED_PAUSE_S = 100, 0.1
+"""A search that finds no descriptor left waits for one: what it left out would be missing from an answer."""
 BREATH_S = 0.02
 """After events woke us the queue is left alone this long: a checkout raises 70,000 events a second, and one wake-up for
 each would be most of the work. Far below the 220 ms in which a queue of 16,384 can fill; a query drains at once."""
@@ -163,6 +165,8 @@ class Watcher:
         self._discovery = DiscoveryWatch(self._common)
         self._configuration = ConfigurationWatch(self._common, self._is_known_local)
         self._settings = ConfigurationWatch(self._common, self._is_known_local)
+        self._settings_files: tuple[bytes, ...] = ()
+        self._settings_blind = False
         self._watches: dict[RepoPath, RepositoryWatch] = {}
         self._lock = threading.Lock()
         """Held for a moment while `_watches` and `_own` change."""
@@ -239,8 +243,14 @@ class Watcher:
         self._discoveries.put(work)
 
     def follow_settings(self, files: Iterable[bytes]) -> None:
-        """Tell of these files too, by `on_settings`; they need not exist."""
-        self._settings.cover(files)
+        """Tell of these files too, by `on_settings`; they need not exist. Without a watch for them, as soon as there is
+        one."""
+        self._settings_files = tuple(files)
+        self._settings_blind = False
+        try:
+            self._settings.cover(self._settings_files)
+        except OSError:
+            self._settings_blind = True
 
     def release(self, path: RepoPath) -> None:
         """Drop every watch of a repository; a walk of it that is under way comes to nothing, and `on_walked` is not
@@ -301,6 +311,10 @@ class Watcher:
             if table.queue is None and table.revive():
                 instances = True
                 self._listen(table)
+        if self._settings_blind:
+            self.follow_settings(self._settings_files)
+            if not self._settings_blind:
+                self._listener.on_settings()
         return Raised(watches, instances, _descriptors_left())
 
     def counts(self) -> dict[str, int | None]:
@@ -525,26 +539,37 @@ class Watcher:
     def _discover(self, directory: bytes, root: bytes, include_ignored: bool, skip: Skip) -> list[tuple[bytes, str]]:
         """The directories that could not be read, with the reason."""
         unreadable: list[tuple[bytes, str]] = []
+        starved: list[bytes] = []
 
         def cannot_read(path: bytes, error: OSError) -> None:
-            unreadable.append((path, error.strerror or str(error)))
+            if _is_exhaustion(error):
+                starved.append(path)
+            else:
+                unreadable.append((path, error.strerror or str(error)))
 
         def found(location: Location) -> None:
             self._loop.call_from_thread(lambda: self._listener.on_found(location))
 
         try:
-            for location in walk_root(
-                directory,
-                self._mounts.mounts,
-                enter=lambda path: self._discovery.enter(path, root),
-                half_made=self._discovery.await_head,
-                found=self._discovery.leave,
-                unreadable=cannot_read,
-                skip=skip,
-            ):
-                found(location)
-                if include_ignored:
-                    self._find_ignored(location, found)
+            for turn in range(_STARVED_TURNS):
+                again, starved[:] = [directory] if turn == 0 else list(starved), []
+                for below in again:
+                    for location in walk_root(
+                        below,
+                        self._mounts.mounts,
+                        enter=lambda path: self._discovery.enter(path, root),
+                        half_made=self._discovery.await_head,
+                        found=self._discovery.leave,
+                        unreadable=cannot_read,
+                        skip=skip,
+                    ):
+                        found(location)
+                        if include_ignored:
+                            self._find_ignored(location, found)
+                if not starved:
+                    break
+                time.sleep(_STARVED_PAUSE_S)
+            unreadable += [(path, os.strerror(errno.EMFILE)) for path in starved]
         except Exception:  # noqa: BLE001 - a seam of errors.py: a bug in one walk must not end the thread
             _log.exception("looking for repositories below %r", directory)
         return unreadable
@@ -583,9 +608,13 @@ def _refusal(error: Exception) -> tuple[str, str, Shortage | None]:
         return "no inotify instance left", more_instances_hint(), Shortage(Lack.INSTANCES)
     cause = error if isinstance(error, OSError) else error.__cause__
     reason = f"cannot be watched: {str(error).splitlines()[0]}"
-    if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+    if isinstance(cause, OSError) and _is_exhaustion(cause):
         return reason, MORE_FILES_HINT, Shortage(Lack.DESCRIPTORS)
     return reason, "", None
+
+
+def _is_exhaustion(error: OSError) -> bool:
+    return error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def _descriptors_left() -> bool:

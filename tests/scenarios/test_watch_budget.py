@@ -1,19 +1,22 @@
-"""Scenarios 5, 6, 7: inotify watches, queues and instances run out, for real, and can be had again."""
+"""Scenarios 5, 6, 7: inotify watches, queues, instances and descriptors run out, for real, and can be had again."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gitwatchd.wire.rpc import RemoteError
 from tests.zoo import namespace
-from tests.zoo.commands import new_repository
+from tests.zoo.commands import Git, judge, new_repository
 from tests.zoo.comparison import compare_all, difference
 from tests.zoo.daemon import Client, Daemon
 from tests.zoo.waiting import wait_until
@@ -206,6 +209,45 @@ def test_no_inotify_instance_for_us_and_then_one_and_then_more(start_daemon: Sta
             wait_until(lambda: len(watched(client, fleet)) == len(fleet), what="all are watched")
             edit_all(fleet, b"3" * instances)
             assert compare_all(client, fleet) == []
+
+
+def test_out_of_descriptors_no_answer_is_wrong_and_it_recovers(
+    start_daemon: Start, fleet: list[Path], root: Path
+) -> None:
+    """Scenario 7."""
+    daemon = start_daemon()
+    with daemon.connect() as client:
+        assert compare_all(client, fleet) == []
+        soft, hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+        open_now = len(os.listdir(f"/proc/{daemon.pid}/fd"))
+        lied: list[str] = []
+        states: Counter[str] = Counter()
+        for spare in (0, 1, 2, 3, 5, 8):
+            resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (open_now + spare, hard))
+            for number, path in enumerate(fleet):
+                (path / f"n{spare}").mkdir()
+                (path / f"n{spare}/f").write_bytes(b"")
+                (path / ".gitignore").write_bytes(b"n%d\n" % spare)
+                if number % 2:
+                    Git(path)("add", ".gitignore")
+                    Git(path)("commit", "-qm", f"{spare}")
+                try:
+                    if number % 3 == 0:
+                        client.call("refresh", [str(path)])
+                    answer = client.entries(path)
+                except RemoteError:
+                    states["refused"] += 1
+                    continue
+                states[answer.state] += 1
+                if answer.state not in ("failed", "stale") and answer.stdout != judge(path):
+                    lied.append(f"{spare} spare, {path.name}: {answer}")
+        assert states["fresh"] and states["failed"], "neither too many nor too few"
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        assert lied == []
+        wait_until(lambda: compare_all(client, fleet) == [], what="all are right again")
+        wait_until(lambda: len(watched(client, fleet)) == len(fleet), what="all are watched again")
+        edit_all(fleet, b"4444\n")
+        assert compare_all(client, fleet) == []
 
 
 def test_an_overflow_of_the_queue_is_counted_and_all_on_it_are_rescanned(
