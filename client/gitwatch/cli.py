@@ -33,10 +33,21 @@ _STATUS = {
 }  # fmt: skip
 """A name that stands for another option is that one's short or older form."""
 
+_BRANCHES = {
+    "--json": FLAG, "-j": "--json", "--glob": TEXT, "-g": "--glob", "--regex": TEXT, "-r": "--regex",
+    "--where": TEXT, "-w": "--where", "--print": TEXT, "-p": "--print", "--print0": FLAG, "-0": "--print0",
+    "--help-where": FLAG, "--sort": TEXT, "-s": "--sort", "--reverse": FLAG, "--columns": TEXT, "-c": "--columns",
+    "--timeout": SECONDS,
+}  # fmt: skip
+
+_UNSAVED = {"--json": FLAG, "--timeout": SECONDS, "--no-progress": FLAG}
+
 _ANY = 1 << 30
 
 COMMANDS: Mapping[str, tuple[str, str, Mapping[str, str], int, int]] = {
     "status": ("status", "status", _STATUS, 0, _ANY),
+    "unsaved": ("unsaved", "unsaved", _UNSAVED, 0, _ANY),
+    "branches": ("branches", "branches", _BRANCHES, 0, 1),
     "roots add": ("repositories", "add_root", {"--include-ignored": FLAG}, 1, 1),
     "roots rm": ("repositories", "remove_root", {}, 1, 1),
     "roots list": ("repositories", "list_roots", {}, 0, 0),

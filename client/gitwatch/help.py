@@ -20,6 +20,8 @@ gitwatch shows the git status of every repository, from a daemon that keeps it t
 usage: gitwatch [--state-dir DIR] COMMAND [OPTION...] [PATH...]
 
   status [PATH...]      what is unfinished where
+  unsaved [PATH...]     what exists only here: not committed, not pushed, stashed
+  branches [PATH]       the local branches of a repository
   roots add|rm|list     the directories that are watched for ever
   refresh [PATH...]     search and analyse again
   verify [PATH...]      compare the daemon's answers with git's
@@ -75,6 +77,39 @@ How they are looked at:
   --timeout S           answer within S seconds; what is not finished then says so
   --strict              exit 1 also for repositories that are unsafe, stale, pending or gone
   --no-progress         no progress on the terminal
+""",
+    "unsaved": """\
+usage: gitwatch unsaved [OPTION...] [PATH...]
+
+What would be lost with this disk: changes that are not committed, commits on no remote (of any branch, of a
+detached HEAD), stashes, repositories without remote, in submodules and linked worktrees as well. What a remote has
+is known from the last fetch. Not looked at: tags, notes, ignored files.
+
+Exit 0: nothing. Exit 1: something, or something could not be checked.
+
+  --json                an array of {path, name, unsaved, state, fetched_at, reasons}, README explains reasons
+  --timeout S           answer within S seconds
+  --no-progress         no progress on the terminal
+""",
+    "branches": """\
+usage: gitwatch branches [OPTION...] [PATH]
+
+The local branches of the repository that holds PATH (by default the current directory): upstream, ahead and
+behind, worktree, author, age, subject of the tip.
+
+  -g, --glob PATTERN    only branches whose name matches
+  -r, --regex PATTERN   only branches in whose name it is found
+  -w, --where EXPR      only branches for which EXPR is true; --help-where explains
+  -s, --sort FIELD      branch (default), date, author, ahead, behind, status, upstream, current, head, subject,
+                        worktree, gone, none
+  --reverse
+  -c, --columns SPEC    `name` adds a column, `-name` takes it away, `-` takes all away; separated by commas:
+                        branch upstream tracking changes worktree author age subject, which are there by
+                        themselves, and status head ahead behind gone current date
+  -j, --json            an array of maps
+  -p, --print EXPR      the value of EXPR for each branch, one a line
+  -0, --print0          with --print: ended by NUL, not by newline
+  --timeout S           answer within S seconds
 """,
     "roots": """\
 usage: gitwatch roots add [--include-ignored] PATH

@@ -61,3 +61,37 @@ Examples:
   gitwatch status --where dirty --print path -0 | xargs -0 -n1 du -sh
   gitwatch status --print 'f"{{name:30}} {{branch}}"'
 """
+
+BRANCHES = f"""\
+Expressions of `gitwatch branches --where EXPR` (which branches are shown) and `--print EXPR` (what is printed for
+each; with -0 ended by NUL instead of newline).
+
+Words, never None:
+  repo, path               the repository's worktree
+  branch                   "main"
+  head, oid                the tip: 12 digits, all digits
+  upstream                 "origin/main", or "-"
+  url                      the upstream's URL in short, or "-"
+  status                   "3m 1u 2d 2↑ 1↓ !" as in `status`, "clean"; "=" where it is checked out nowhere
+  worktree                 "here", the path of another worktree that has it checked out, or "-"
+  worktree_path            that worktree, absolute, or ""
+  author subject           of the tip
+  date                     its committer date, epoch seconds
+  ahead behind             commits, 0 without upstream
+  modified untracked deleted conflicted
+                           entries in that worktree, 0 without one
+  current                  checked out here
+  gone                     it has an upstream, which is not there any more
+  has_upstream dirty       true or false
+
+None when not known:
+  remote                   the upstream's remote
+  submodules action        of that worktree
+
+{_LANGUAGE}
+Examples:
+  gitwatch branches --where 'gone or ahead > 0'
+  gitwatch branches --where 'not has_upstream and date < 1700000000'
+  gitwatch branches --where 'worktree not in ("-", "here")'
+  gitwatch branches --where 'gone and not current' --print branch -0 | xargs -0 -n1 git branch -D
+"""

@@ -89,16 +89,21 @@ class Selection:
             return
         with self._deadline(evaluate):
             texts = [evaluate.text_for(self._words(report)) for report in reports]
-        end = "\0" if self._invocation.has("--print0") else "\n"
-        if end == "\n" and output.is_terminal(output.STDOUT):
-            texts = [output.plain(text) for text in texts]
-        output.write("".join([text + end for text in texts]).encode("utf-8", "surrogateescape"))
+        write_values(texts, with_nul=self._invocation.has("--print0"))
 
     def _deadline(self, expression: Expression) -> Any:
         return deadline(min(LIMIT_S, self._invocation.remaining_s()), expression.option)
 
     def _words(self, report: Report) -> Words:
         return Words(report, self._cwd, self._home)
+
+
+def write_values(texts: Sequence[str], *, with_nul: bool) -> None:
+    """One a line, or each ended by a NUL; bytes of names that are not UTF-8 come out as they were."""
+    if not with_nul and output.is_terminal(output.STDOUT):
+        texts = [output.plain(text) for text in texts]
+    end = "\0" if with_nul else "\n"
+    output.write("".join([text + end for text in texts]).encode("utf-8", "surrogateescape"))
 
 
 def show_chosen(invocation: Invocation, selection: Selection, chosen: Sequence[Report]) -> bool:

@@ -156,3 +156,83 @@ ORDERS: dict[str, Callable[[Words], Any]] = {
     "none": lambda words: 0,
 }
 """What --sort takes. `none` leaves the daemon's order, which is that of the paths."""
+
+
+# ---- branches
+
+
+class BranchWords:
+    """A branch as a map of names."""
+
+    __slots__ = ("_branch",)
+
+    def __init__(self, branch: Report) -> None:
+        self._branch = branch
+
+    def __getitem__(self, name: str) -> Any:
+        word = BRANCH_WORDS.get(name)
+        return _decoded(self._branch.get(name)) if word is None else word(self._branch)
+
+
+def _worktree_of(branch: Report) -> str:
+    if branch["worktree"] is None:
+        return "-"
+    worktree, repo = text(branch["worktree"]), text(branch["repo"])
+    return "here" if worktree == repo else os.path.relpath(worktree, os.path.dirname(repo))
+
+
+def _branch_status(branch: Report) -> str:
+    keys = (
+        ("modified", "m"),
+        ("untracked", "u"),
+        ("deleted", "d"),
+        ("submodules", "s"),
+        ("ahead", "↑"),
+        ("behind", "↓"),
+    )
+    parts = [f"{branch[key]}{sign}" for key, sign in keys if branch[key]]
+    if branch["action"] or branch["conflicted"]:
+        parts.append("!")
+    return " ".join(parts) or ("=" if branch["worktree"] is None else "clean")
+
+
+def _number(name: str) -> Callable[[Report], int]:
+    return lambda branch: branch[name] or 0
+
+
+BRANCH_WORDS: dict[str, Callable[[Report], Any]] = {
+    "repo": lambda branch: text(branch["repo"]),
+    "path": lambda branch: text(branch["repo"]),
+    "branch": lambda branch: text(branch["branch"]),
+    "head": lambda branch: branch["head"][:12],
+    "oid": lambda branch: branch["head"],
+    "upstream": lambda branch: text(branch["upstream"]) or "-",
+    "url": lambda branch: short_remote(text(branch["url"])) if branch["url"] else "-",
+    "status": _branch_status,
+    "worktree": _worktree_of,
+    "worktree_path": lambda branch: text(branch["worktree"]),
+    "author": lambda branch: text(branch["author"]),
+    "subject": lambda branch: text(branch["subject"]),
+    **{name: _number(name) for name in ("ahead", "behind", "modified", "untracked", "deleted", "conflicted", "date")},
+    "has_upstream": lambda branch: branch["upstream"] is not None,
+    "dirty": lambda branch: bool(branch["dirty"]),
+}
+
+BRANCH_NAMES = frozenset({*BRANCH_WORDS, "current", "gone", "remote", "submodules", "action"})
+
+
+def _branch_order(name: str) -> Callable[[BranchWords], Any]:
+    def key(words: BranchWords) -> Any:
+        value = words[name]
+        return value.casefold() if isinstance(value, str) else value
+
+    return key
+
+
+BRANCH_ORDERS: dict[str, Callable[[BranchWords], Any]] = {
+    **{name: _branch_order(name) for name in ("branch", "date", "author", "ahead", "behind", "status", "upstream")},
+    "current": lambda words: not words["current"],
+    **{name: _branch_order(name) for name in ("head", "subject", "worktree", "gone")},
+    "none": lambda words: 0,
+}
+"""What `branches --sort` takes. `none` leaves git's order, which is that of the names' bytes."""

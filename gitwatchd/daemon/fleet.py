@@ -100,7 +100,7 @@ class Fleet:
         self._cache = cache
         self._audited: dict[int, Callable[[Outcome], None]] = {}
         """Jobs beside the engine, by identity, with who waits for each."""
-        self._index_cache = index_cache
+        self.index_cache = index_cache
         self._on_published = on_published
         self.engine = Engine()
         self.recorder = Recorder(self.engine)
@@ -281,7 +281,7 @@ class Fleet:
         self._cache.prune(now)
         if self._started:
             self.analyst.prune(
-                self._index_cache, [r.location.git_dir + b"/index" for r in self.engine.repositories.values()]
+                self.index_cache, [r.location.git_dir + b"/index" for r in self.engine.repositories.values()]
             )
 
     # ---- repositories
@@ -710,7 +710,7 @@ class Fleet:
         reuse = not afresh and self._copied_under.get(location.path) == stamp
         self._copied_under[location.path] = stamp
         timeout_s = self.configuration.settings.limits.timeout_s
-        return Job(location, self._index_cache, timeout_s, self._trust.allowed(location), reuse, by_git)
+        return Job(location, self.index_cache, timeout_s, self._trust.allowed(location), reuse, by_git)
 
     def _conversion_stamp(self, path: RepoPath) -> tuple[int, int]:
         """Changes whenever the way that git converts that repository's files may have changed."""

@@ -19,9 +19,12 @@ from gitwatchd.daemon.audit import Audit
 from gitwatchd.daemon.configuration import effective
 from gitwatchd.daemon.doctor import Doctor
 from gitwatchd.daemon.fleet import Fleet
+from gitwatchd.daemon.inquiries import Inquiries
+from gitwatchd.daemon.inquiry_methods import InquiryMethods
 from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.daemon.requests import (
     Named,
+    columns_of,
     find_worktree_top,
     name_all,
     option,
@@ -42,7 +45,7 @@ from gitwatchd.model.repository import Analysed, RepoPath
 from gitwatchd.render.config_view import render_config
 from gitwatchd.render.doctor_view import doctor_failed, render_doctor
 from gitwatchd.render.status_view import StatusView, render_status
-from gitwatchd.render.table import COLUMNS, Frame, NoSuchColumn, Palette, marked, parse_columns
+from gitwatchd.render.table import COLUMNS, Frame, Palette, marked, parse_columns
 from gitwatchd.render.text import shown
 from gitwatchd.server.session import Session
 from gitwatchd.settings.colours import palette
@@ -83,6 +86,8 @@ class Methods:
         self._waiting: dict[QueryId, _Waiting] = {}
         self._limits: list[int] = []
         """`jobs` of the open requests: the smallest holds."""
+        self._inquiries = Inquiries(loop)
+        self._inquiring = InquiryMethods(fleet, self._inquiries, self._ask)
         self._handlers: dict[str, Handler] = {
             "hello": self._hello,
             "status": self._status,
@@ -99,6 +104,8 @@ class Methods:
             "subscribe": self._subscribe,
             "shutdown": self._shutdown,
             "dump": self._dump,
+            "unsaved": self._inquiring.unsaved,
+            "branches": self._inquiring.branches,
         }
 
     # ---- towards the server
@@ -146,6 +153,7 @@ class Methods:
     def forget(self, path: RepoPath) -> None:
         """The repository is of no interest any more."""
         self._views.forget(path)
+        self._inquiries.forget(path)
 
     @property
     def _settings(self) -> Settings:
@@ -262,9 +270,12 @@ class Methods:
             text = render_doctor(facts, width=width, colour=colour, now=time.time())
             session.reply(request.id, {"text": text, "notes": [], "failed": doctor_failed(facts), "strict_failed": 0})
             return
-        if view != "status":
-            raise UserError(f"there is no view {view!r:.80}", "known: config, doctor, status")
         paths = [path_of(path) for path in option(options, "paths", list, [])]
+        if view in ("unsaved", "branches"):
+            self._inquiring.render(session, request, view, paths, options, width, colour)
+            return
+        if view != "status":
+            raise UserError(f"there is no view {view!r:.80}", "known: branches, config, doctor, status, unsaved")
         named = name_all(self._fleet, paths, include_ignored=option(options, "include_ignored", bool, False))
         base = named.scope.tops[0] if len(paths) == 1 and named.scope.tops else None
         chosen = option(options, "repositories", list)
@@ -283,10 +294,7 @@ class Methods:
         self, options: Mapping[str, Any], base: bytes | None, width: int | None, colour: Palette
     ) -> Callable[[Answer], StatusView]:
         """How the table of this request is drawn. Raises UserError."""
-        try:
-            columns = parse_columns(_texts(options, "columns"), parse_columns(self._settings.columns))
-        except NoSuchColumn as error:
-            raise UserError(f"there is no column {str(error)!r:.80}", f"one of: {', '.join(COLUMNS)}") from None
+        columns = columns_of(options, COLUMNS, parse_columns(self._settings.columns))
         links = option(options, "links", bool, False)
         marks = {path_of(path): shown(note) for path, note in option(options, "marks", dict, {}).items()}
 
@@ -470,14 +478,6 @@ def _waiting_options(options: Mapping[str, Any]) -> tuple[float | None, int | No
     """`wait_s`, `jobs`, `verify`. Raises UserError."""
     wait_s: float | None = option(options, "wait_s", (int, float))
     return wait_s, option(options, "jobs", int), option(options, "verify", bool, False)
-
-
-def _texts(options: Mapping[str, Any], name: str) -> list[str]:
-    texts = option(options, name, list, [])
-    for text in texts:
-        if not isinstance(text, str):
-            raise UserError(f"option {name}: a list of strings is what it takes")
-    return list(texts)
 
 
 def _entries_of(repository: Repository, standing: Standing, with_z: bool, cwd: bytes | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from gitwatchd.daemon.queries import Scope
 from gitwatchd.errors import UserError
 from gitwatchd.model.report import Wire, text_or_bytes
 from gitwatchd.model.repository import RepoPath
+from gitwatchd.render.table import NoSuchColumn, parse_columns
 from gitwatchd.store.intent import RootKind
 
 
@@ -54,6 +55,15 @@ def paths_of(params: list[Any]) -> list[bytes]:
     if not isinstance(params[0], list | tuple):
         raise UserError("the first parameter must be a list of paths")
     return [path_of(value) for value in params[0]]
+
+
+def columns_of(options: Mapping[str, Any], known: Sequence[str], start: Sequence[str]) -> list[str]:
+    """The columns of a table: `start`, changed as the option `columns` says. Raises UserError."""
+    words = option(options, "columns", list, [])
+    try:
+        return parse_columns([word for word in words if isinstance(word, str)], start, known)
+    except NoSuchColumn as error:
+        raise UserError(f"there is no column {str(error)!r:.80}", f"one of: {', '.join(known)}") from None
 
 
 @dataclass(slots=True)

@@ -203,7 +203,8 @@ class Column:
     title: str
     rank: int
     least: int
-    cell: Callable[[Row, Frame], Cell]
+    cell: Callable[[Any, Frame], Cell]
+    """Of one row, whatever this table's rows are."""
     clip: Callable[[str, int], str] = clip_end
 
 
@@ -279,7 +280,9 @@ class NoSuchColumn(ValueError):
     pass
 
 
-def parse_columns(words: Sequence[str], start: Sequence[str] = DEFAULT_COLUMNS) -> list[str]:
+def parse_columns(
+    words: Sequence[str], start: Sequence[str] = DEFAULT_COLUMNS, known: Collection[str] = COLUMNS
+) -> list[str]:
     """`name` adds a column at the end, `-name` takes it away, `-` takes all away. Raises NoSuchColumn."""
     names = list(start)
     for word in filter(None, map(str.strip, words)):
@@ -287,7 +290,7 @@ def parse_columns(words: Sequence[str], start: Sequence[str] = DEFAULT_COLUMNS) 
             names.clear()
             continue
         name = word.removeprefix("-")
-        if name not in _BY_NAME:
+        if name not in known:
             raise NoSuchColumn(name)
         if name in names:
             names.remove(name)

@@ -1,0 +1,42 @@
+"""`gitwatch unsaved`: what exists only here, before a disk is wiped.
+
+Owns nothing. Runs: one process a command. Exit code: 1 when there is anything, or when something could not be checked.
+"""
+
+from __future__ import annotations
+
+from gitwatch import output
+from gitwatch.link import connect
+from gitwatch.progress import Progress
+from gitwatch.status import wait_option
+
+TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gitwatch.cli import Invocation
+
+
+def unsaved(invocation: Invocation) -> int:
+    paths = invocation.paths()
+    link = connect(invocation)
+    with Progress(shown=not invocation.has("--no-progress")) as progress:
+        options: dict[str, Any] = {**wait_option(invocation), "progress": progress.wanted}
+        looks = {"paths": paths, "width": output.width(output.STDOUT), "colour": output.wants_colour()}
+        method, *params = (
+            ("unsaved", paths, options) if invocation.has("--json") else ("render", "unsaved", {**options, **looks})
+        )
+        answer = link.call(
+            method, *params, timeout_s=invocation.remaining_s(), on_notification=progress.on_notification
+        )
+    if not invocation.has("--json"):
+        output.write_text(answer["text"])
+        for note in answer["notes"]:
+            output.complain(note)
+        return int(bool(answer["failed"]))
+    from gitwatch.json_form import encode_reports
+
+    output.write(encode_reports(answer["repos"], lines=False))
+    for error in answer["errors"]:
+        output.complain(f"{output.plain(error['path'])}: {error['reason']}", error.get("hint") or "")
+    return int(bool(answer["errors"]) or any(repo["unsaved"] for repo in answer["repos"]))

@@ -1,0 +1,172 @@
+"""What of one repository exists only here: the work that would be lost with this disk.
+
+Owns nothing. Runs: where it may block (a thread of `daemon.inquiries`); git children, and whole analyses of submodules.
+Invariant: what cannot be looked at is a reason of its own (`unchecked`), never silence.
+Not looked at, because nothing here tells what a remote has of it: tags, notes, ignored files; and what only the reflog
+still has.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gitwatchd.analysis.job import analyse
+from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git.branches import count_nowhere, count_unpushed, has_remote, read_branches
+from gitwatchd.git.index_file import read_index
+from gitwatchd.git.layout import linked_worktrees, read_format, read_location
+from gitwatchd.git.refs import read_refs
+from gitwatchd.git.repository_config import read_config
+from gitwatchd.model.report import Facts
+from gitwatchd.model.repository import Analysed, Gone, Job, Location, Outcome, RepoPath
+from gitwatchd.model.unsaved import Reason, Unsaved
+
+_ANALYSIS_S = 120.0
+_DEEPEST = 8
+"""Submodules in submodules. Deeper is somebody's joke."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`outcome`: the repository's present status. `shared`: branches and stashes are to be told here, and not with
+    another worktree of the same repository."""
+
+    location: Location
+    outcome: Outcome | None
+    shared: bool
+    index_cache: bytes
+
+
+def find_unsaved(question: Question) -> Unsaved:
+    """Never raises for the world's fault."""
+    return Unsaved(tuple(_reasons(question, 0)))
+
+
+def _reasons(question: Question, depth: int) -> Iterator[Reason]:
+    location, outcome = question.location, question.outcome
+    facts = outcome.facts if isinstance(outcome, Analysed) else None
+    if facts is not None:
+        yield from _of_the_worktree(facts)
+    try:
+        if question.shared and not (facts is not None and not facts.stashes):
+            yield from _stashes(location)
+        yield from _commits(question)
+    except EnvironmentFailure as failure:
+        yield Reason("unchecked", note=failure.message)
+    if depth < _DEEPEST and not location.bare:
+        for submodule in _submodules(location):
+            yield from _of_submodule(question, submodule, depth)
+
+
+def _of_the_worktree(facts: Facts) -> Iterator[Reason]:
+    counts = facts.counts
+    if counts is not None and facts.dirty:
+        yield Reason(
+            "uncommitted", staged=counts.staged, unstaged=counts.unstaged, untracked=counts.untracked,
+            conflicted=counts.conflicted,
+        )  # fmt: skip
+    if facts.action is not None and facts.action.name != "bisect":
+        yield Reason("action", note=facts.action.name)
+
+
+def _stashes(location: Location) -> Iterator[Reason]:
+    from gitwatchd.git.refs import count_stashes
+
+    if count := count_stashes(location):
+        yield Reason("stashed", count=count)
+
+
+def _commits(question: Question) -> Iterator[Reason]:
+    location = question.location
+    config = read_config(location)
+    remote = has_remote(config)
+    if question.shared:
+        branches = read_branches(location, config)
+        unpushed = count_unpushed(location, config, [branch.oid for branch in branches])
+        for branch in branches:
+            if commits := unpushed[branch.oid]:
+                kind = "unpushed" if remote else "no_remote"
+                yield Reason(kind, branch=branch.name, count=commits, upstream=branch.upstream, gone=branch.gone)
+    for git_dir in dict.fromkeys([location.git_dir, *(_all_worktrees(location) if question.shared else ())]):
+        place = Location(location.path, git_dir, location.common_dir, location.bare)
+        head = read_refs(place).head()
+        if head.ref is None and head.oid is not None and (commits := count_nowhere(place, config, head.oid)):
+            yield Reason("detached", count=commits, oid=head.oid, worktree=_worktree_of(git_dir, location))
+
+
+def _all_worktrees(location: Location) -> list[bytes]:
+    """Git dirs of linked worktrees that are gone: those that are there answer for themselves."""
+    return [git_dir for git_dir in linked_worktrees(location.common_dir) if not _is_there(git_dir)]
+
+
+def _is_there(git_dir: bytes) -> bool:
+    return worktree_at(git_dir) is not None
+
+
+def worktree_at(git_dir: bytes) -> bytes | None:
+    """The top of the linked worktree that this git dir is for, if it is there."""
+    try:
+        with open(git_dir + b"/gitdir", "rb") as file:
+            back = os.path.join(git_dir, file.read(8192).rstrip(b"\n"))
+    except OSError:
+        return None
+    top = os.path.dirname(os.path.realpath(back))
+    found = read_location(top)
+    return top if found is not None and os.path.realpath(found.git_dir) == os.path.realpath(git_dir) else None
+
+
+def _worktree_of(git_dir: bytes, location: Location) -> bytes | None:
+    return None if git_dir == location.git_dir else git_dir
+
+
+# ---- submodules
+
+
+def _submodules(location: Location) -> list[Location]:
+    """Those of the index that have a repository, and the repositories that git keeps for others."""
+    found: dict[bytes, Location] = {}
+    try:
+        index = read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
+        links = [] if index is None or index.inexact is not None else index.gitlinks()
+    except (EnvironmentFailure, OSError):
+        links = []
+    for link in links:
+        place = read_location(location.path + b"/" + link)
+        if place is not None and place.path == location.path + b"/" + link:
+            found[place.git_dir] = place
+    for git_dir in _kept_git_dirs(location.git_dir + b"/modules"):
+        if git_dir not in found:
+            # Without a worktree (`submodule deinit`) it is none to git; its branches are there all the same.
+            found[git_dir] = read_location(git_dir) or Location(RepoPath(git_dir), git_dir, git_dir, bare=True)
+    return list(found.values())
+
+
+def _kept_git_dirs(directory: bytes) -> Iterator[bytes]:
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return
+    for name in names:
+        path = directory + b"/" + name
+        if os.path.isfile(path + b"/HEAD") and os.path.isdir(path + b"/objects"):
+            yield path  # its own submodules are its own affair
+        elif os.path.isdir(path) and not os.path.islink(path):
+            yield from _kept_git_dirs(path)
+
+
+def _of_submodule(question: Question, place: Location, depth: int) -> Iterator[Reason]:
+    deinitialised = place.bare or not os.path.lexists(place.path + b"/.git")
+    outcome: Outcome | None = None
+    if deinitialised:
+        place = Location(place.path, place.git_dir, place.common_dir, bare=True)
+    else:
+        outcome = analyse(Job(place, question.index_cache, _ANALYSIS_S, trusted=None))
+        if isinstance(outcome, Gone):
+            return
+        if not isinstance(outcome, Analysed):
+            yield Reason("unchecked", submodule=place.path, note=outcome.reason)
+    inner = Question(place, outcome, True, question.index_cache)
+    for reason in _reasons(inner, depth + 1):
+        yield reason if reason.submodule else reason.of_submodule(place.git_dir if deinitialised else place.path)

@@ -1,0 +1,338 @@
+"""The protocol's methods `unsaved` and `branches`, and the lines of `status`: a status first, then a git child or two.
+
+Owns nothing. Runs: serving thread; the work in `daemon.inquiries`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gitwatchd.daemon.fleet import Fleet
+from gitwatchd.daemon.inquiries import Inquiries
+from gitwatchd.daemon.queries import Answer, Scope
+from gitwatchd.daemon.requests import (
+    columns_of,
+    find_worktree_top,
+    name_all,
+    option,
+    options_of,
+    path_of,
+    paths_of,
+    resolve,
+)
+from gitwatchd.engine.repository import Repository
+from gitwatchd.errors import EnvironmentFailure, UserError
+from gitwatchd.model.report import Facts, Standing, State, Wire, text_or_bytes, to_bytes
+from gitwatchd.model.repository import Analysed, Failed, RepoPath
+from gitwatchd.render.branches_view import BRANCH_COLUMNS, DEFAULT_BRANCH_COLUMNS, render_branches
+from gitwatchd.render.table import Frame, Palette
+from gitwatchd.render.text import shown
+from gitwatchd.render.unsaved_view import render_unsaved
+from gitwatchd.server.session import Session
+from gitwatchd.wire.rpc import FAILED, Request
+
+if TYPE_CHECKING:
+    from gitwatchd.git.branches import Branch
+
+
+class Ask(Protocol):
+    """`Methods._ask`."""
+
+    def __call__(
+        self, session: Session, request: Request, scope: Scope, options: Mapping[str, Any],
+        on_complete: Callable[[Answer], None], /,
+    ) -> None: ...  # fmt: skip
+
+
+class InquiryMethods:
+    def __init__(self, fleet: Fleet, inquiries: Inquiries, ask: Ask) -> None:
+        self._fleet = fleet
+        self._inquiries = inquiries
+        self._ask = ask
+
+    # ---- unsaved
+
+    def unsaved(self, session: Session, request: Request) -> None:
+        options = options_of(request.params, 1)
+        self.find_unsaved(
+            session, request, paths_of(request.params), options,
+            lambda repos, errors: session.reply(request.id, {"repos": repos, "errors": errors}),
+        )  # fmt: skip
+
+    def find_unsaved(
+        self, session: Session, request: Request, paths: list[bytes], options: Mapping[str, Any],
+        then: Callable[[list[Wire], list[Wire]], None],
+    ) -> None:  # fmt: skip
+        """`then(repositories with their reasons, paths that stand for nothing)`, now or later."""
+        named = name_all(self._fleet, paths)
+
+        def with_status(answer: Answer) -> None:
+            elsewhere = self._worktrees_elsewhere(answer)
+            if not elsewhere:
+                self._ask_unsaved(answer.repositories, lambda repos: then(repos, named.errors))
+                return
+            self._ask(
+                session, request, Scope((), elsewhere), options,
+                lambda more: self._ask_unsaved(
+                    sorted(answer.repositories + more.repositories, key=lambda each: each[0].path),
+                    lambda repos: then(repos, named.errors),
+                ),
+            )  # fmt: skip
+
+        self._ask(session, request, named.scope, options, with_status)
+
+    def _worktrees_elsewhere(self, answer: Answer) -> tuple[RepoPath, ...]:
+        """Linked worktrees of these repositories that are not among them: their work is the same repository's."""
+        from gitwatchd.analysis.unsaved import worktree_at
+        from gitwatchd.git.layout import linked_worktrees
+
+        here = {repository.path for repository, _ in answer.repositories}
+        found: dict[RepoPath, None] = {}
+        for repository, _ in answer.repositories:
+            facts = repository.facts()
+            if facts is None or not facts.worktrees or not self._fleet.watcher.is_local(repository.path):
+                continue
+            for git_dir in linked_worktrees(repository.location.common_dir):
+                top = worktree_at(git_dir)
+                place = None if top is None else find_worktree_top(self._fleet, top)
+                if place is not None and place not in here:
+                    found[place] = None
+        return tuple(found)
+
+    def _ask_unsaved(
+        self, repositories: Sequence[tuple[Repository, Standing]], then: Callable[[list[Wire]], None]
+    ) -> None:
+        from gitwatchd.analysis.unsaved import Question, find_unsaved
+
+        findings: dict[RepoPath, object] = {}
+        there = [(r, s) for r, s in repositories if s.state is not State.GONE]
+        tellers = _first_of_each(there)
+
+        def inquiry(repository: Repository) -> tuple[str, Callable[[], object]]:
+            outcome = repository.outcome if isinstance(repository.outcome, Analysed) else None
+            shared = repository.path in tellers
+            question = Question(repository.location, outcome, shared, self._fleet.index_cache)
+            # Which worktree tells of the branches depends on who is asked together.
+            return f"unsaved {shared}", partial(find_unsaved, question)
+
+        def tell() -> None:
+            then([_unsaved_to_wire(repository, standing, findings[repository.path]) for repository, standing in there])
+
+        self._for_each([repository for repository, _ in there], inquiry, findings, tell)
+
+    def _for_each(
+        self,
+        repositories: Sequence[Repository],
+        inquiry: Callable[[Repository], tuple[str, Callable[[], object]]],
+        findings: dict[RepoPath, object],
+        reply: Callable[[], None],
+    ) -> None:
+        """Fill `findings`, and then reply."""
+        left = len(repositories)
+        if not left:
+            reply()
+            return
+
+        def take(path: RepoPath, finding: object) -> None:
+            nonlocal left
+            findings[path] = finding
+            left -= 1
+            if not left:
+                reply()
+
+        for repository in repositories:
+            kind, work = inquiry(repository)
+            self._inquiries.ask(kind, repository, work, partial(take, repository.path))
+
+    # ---- branches
+
+    def branches(self, session: Session, request: Request) -> None:
+        options = options_of(request.params, 1)
+        paths = paths_of(request.params)
+        self.find_branches(session, request, paths, options, lambda answer: session.reply(request.id, answer))
+
+    def find_branches(
+        self, session: Session, request: Request, paths: list[bytes], options: Mapping[str, Any],
+        then: Callable[[Wire], None],
+    ) -> None:  # fmt: skip
+        """Of one repository. The status of each worktree that has a branch checked out comes with it."""
+        if len(paths) != 1:
+            raise UserError("branches are those of one path")
+        (path,) = paths
+        try:
+            top, _kind = resolve(self._fleet, path)
+        except OSError as error:
+            raise EnvironmentFailure(f"{os.fsdecode(path)}: {(error.strerror or str(error)).lower()}") from None
+        if self._fleet.repository(top) is None:
+            raise EnvironmentFailure(f"{os.fsdecode(path)}: not a git repository (or any of the parent directories)")
+
+        def with_status(answer: Answer) -> None:
+            if not answer.repositories or answer.repositories[0][0].gone:
+                raise EnvironmentFailure(f"{os.fsdecode(path)}: no repository there any more")
+            ((repository, standing),) = answer.repositories
+            main = self._main_worktree(repository)
+            others = tuple(dict.fromkeys((*self._worktrees_elsewhere(answer), *([main] if main else []))))
+            if not others:
+                self._ask_branches(session, request, repository, standing, answer, then)
+                return
+            self._ask(
+                session, request, Scope((), others), options,
+                lambda more: self._ask_branches(
+                    session, request, repository, standing, Answer(answer.repositories + more.repositories), then
+                ),
+            )  # fmt: skip
+
+        self._ask(session, request, Scope((), (RepoPath(top),)), options, with_status)
+
+    def _main_worktree(self, repository: Repository) -> RepoPath | None:
+        """Of a linked worktree's repository."""
+        location = repository.location
+        if location.git_dir == location.common_dir or not self._fleet.watcher.is_local(location.common_dir):
+            return None
+        found = find_worktree_top(self._fleet, location.common_dir.removesuffix(b"/.git"))
+        return None if found == repository.path else found
+
+    def _ask_branches(
+        self, session: Session, request: Request, repository: Repository, standing: Standing, answer: Answer,
+        then: Callable[[Wire], None],
+    ) -> None:  # fmt: skip
+        from gitwatchd.git.branches import Branch, read_branches
+        from gitwatchd.git.repository_config import read_config
+
+        location = repository.location
+        worktrees = {each.path: each.facts() for each, _ in answer.repositories}
+
+        def tell(finding: object) -> None:
+            if isinstance(finding, Failed):
+                session.fail(request.id, FAILED, f"{os.fsdecode(repository.path)}: {finding.reason}\n{finding.hint}")
+                return
+            listed = [branch for branch in finding if isinstance(branch, Branch)] if isinstance(finding, list) else []
+            then(
+                {
+                    "path": text_or_bytes(repository.path), "state": standing.state.value,
+                    "reason": standing.reason, "hint": standing.hint,
+                    "fetched_at": getattr(repository.facts(), "fetched_at", None),
+                    "branches": [_branch_to_wire(branch, repository, worktrees) for branch in listed],
+                }
+            )  # fmt: skip
+
+        self._inquiries.ask("branches", repository, lambda: read_branches(location, read_config(location)), tell)
+
+    # ---- tables
+
+    def render(
+        self, session: Session, request: Request, view: str, paths: list[bytes], options: Mapping[str, Any],
+        width: int | None, colour: Palette,
+    ) -> None:  # fmt: skip
+        """The methods' answers as text. `failed`: what makes the command exit 1."""
+        if view == "unsaved":
+            base = paths[0] if len(paths) == 1 else None
+
+            def draw(repos: list[Wire], errors: list[Wire]) -> None:
+                text = render_unsaved(repos, frame=_frame(base), width=width, colour=colour)
+                notes = [f"{shown(path_of(error['path']))}: {error['reason']}" for error in errors]
+                failed = sum(repo["unsaved"] for repo in repos) + len(errors)
+                text = text if repos or not errors else ""
+                session.reply(request.id, {"text": text, "notes": notes, "failed": failed, "strict_failed": 0})
+
+            self.find_unsaved(session, request, paths, options, draw)
+            return
+        columns = columns_of(options, BRANCH_COLUMNS, DEFAULT_BRANCH_COLUMNS)
+        links = option(options, "links", bool, False)
+        chosen = option(options, "branches", list)
+
+        def draw_branches(answer: Wire) -> None:
+            branches = answer["branches"]
+            if chosen is not None:
+                by_name = {branch["branch"]: branch for branch in branches}
+                branches = [by_name[name] for name in chosen if name in by_name]
+            above = os.path.dirname(to_bytes(answer["path"]) or b"")
+            text = render_branches(
+                branches, frame=_frame(above), width=width, colour=colour, columns=columns, links=links,
+                fetched_at=answer["fetched_at"],
+            )  # fmt: skip
+            stale = answer["state"] not in ("fresh", "unsafe")
+            notes = [f"{answer['state']}: {answer['reason']}"] if stale else []
+            session.reply(request.id, {"text": text, "notes": notes, "failed": 0, "strict_failed": int(stale)})
+
+        self.find_branches(session, request, paths, options, draw_branches)
+
+    # ---- lines
+
+    def with_lines(
+        self, repositories: Sequence[tuple[Repository, Standing]], done: Callable[[dict[RepoPath, Wire | None]], None]
+    ) -> None:
+        """Added and removed lines of every repository whose files may be looked at."""
+        from gitwatchd.git.lines import count_lines
+
+        findings: dict[RepoPath, object] = {}
+        dirty = [r for r, _ in repositories if isinstance(r.outcome, Analysed) and r.outcome.facts.dirty]
+
+        def reply() -> None:
+            lines: dict[RepoPath, Wire | None] = {}
+            for repository, _ in repositories:
+                facts = repository.outcome.facts if isinstance(repository.outcome, Analysed) else None
+                finding = findings.get(repository.path)
+                if isinstance(finding, tuple):
+                    lines[repository.path] = {"added": finding[0], "removed": finding[1]}
+                else:
+                    clean = facts is not None and facts.dirty is False
+                    lines[repository.path] = {"added": 0, "removed": 0} if clean else None
+            done(lines)
+
+        self._for_each(dirty, lambda r: ("lines", partial(count_lines, r.location)), findings, reply)
+
+
+def _frame(base: bytes | None) -> Frame:
+    return Frame(base, os.fsencode(os.environ.get("HOME", "")) or None, time.time())
+
+
+def _first_of_each(repositories: Sequence[tuple[Repository, Standing]]) -> frozenset[RepoPath]:
+    """One worktree for each repository, the main one if it is there: what they share is told once."""
+    chosen: dict[bytes, RepoPath] = {}
+    for repository, _ in repositories:
+        location = repository.location
+        if location.common_dir not in chosen or location.git_dir == location.common_dir:
+            chosen[location.common_dir] = repository.path
+    return frozenset(chosen.values())
+
+
+def _unsaved_to_wire(repository: Repository, standing: Standing, finding: object) -> Wire:
+    from gitwatchd.model.unsaved import Reason, Unsaved, reason_to_wire
+
+    reasons = list(finding.reasons) if isinstance(finding, Unsaved) else []
+    if isinstance(finding, Failed):
+        reasons.append(Reason("unchecked", note=finding.reason))
+    if standing.state is not State.FRESH:
+        note = f"{standing.state}: {standing.reason}" if standing.reason else standing.state.value
+        reasons.insert(0, Reason("unchecked", note=note))
+    facts = repository.facts()
+    return {
+        "path": text_or_bytes(repository.path), "name": text_or_bytes(os.path.basename(repository.path)),
+        "unsaved": bool(reasons), "state": standing.state.value,
+        "fetched_at": None if facts is None else facts.fetched_at,
+        "reasons": [reason_to_wire(reason) for reason in reasons],
+    }  # fmt: skip
+
+
+def _branch_to_wire(branch: Branch, repository: Repository, worktrees: Mapping[RepoPath, Facts | None]) -> Wire:
+    facts = worktrees.get(RepoPath(branch.worktree or b""))
+    counts = None if facts is None else facts.counts
+    return {
+        "repo": text_or_bytes(repository.path), "branch": text_or_bytes(branch.name), "head": branch.oid.decode(),
+        "upstream": text_or_bytes(branch.upstream), "remote": text_or_bytes(branch.remote),
+        "url": text_or_bytes(branch.url), "ahead": branch.ahead, "behind": branch.behind, "gone": branch.gone,
+        "current": branch.current, "worktree": text_or_bytes(branch.worktree),
+        "author": text_or_bytes(branch.author), "date": branch.date, "subject": text_or_bytes(branch.subject),
+        "dirty": None if facts is None else facts.dirty,
+        "modified": None if counts is None else counts.modified,
+        "untracked": None if counts is None else counts.untracked,
+        "deleted": None if counts is None else counts.deleted,
+        "conflicted": None if counts is None else counts.conflicted,
+        "submodules": None if facts is None else facts.submodules,
+        "action": None if facts is None or facts.action is None else facts.action.name,
+    }  # fmt: skip

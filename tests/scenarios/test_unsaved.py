@@ -1,0 +1,343 @@
+"""`gitwatch unsaved`: everything that would be lost with the disk, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scenarios.commands import Gitwatch
+from tests.zoo.commands import Git, new_repository
+from tests.zoo.nursery import configure, write
+
+
+class World:
+    """Repositories below `top`, remotes beside it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.top = directory / "src"
+        self.remotes = directory / "remotes"
+        self.origin = new_repository(self.remotes / "origin", {"a": b"a\n"})
+        self.origin("branch", "side")
+        self.origin("tag", "v1")
+
+    def clone(self, name: str, *options: str) -> Git:
+        Git(self.remotes)("clone", "-q", *options, f"file://{self.origin.path}", self.top / name)
+        return Git(self.top / name)
+
+
+def commit(git: Git, message: str = "more") -> None:
+    git("commit", "-q", "--allow-empty", "-m", message)
+
+
+Make = Callable[[World], object]
+CASES: dict[str, tuple[Make, list[str]]] = {}
+"""Name: what makes the repository `repo` (and others), and what is unsaved in it: `kind[:branch] [count]`."""
+
+
+def case(*reasons: str) -> Callable[[Make], Make]:
+    def add(make: Make) -> Make:
+        CASES[make.__name__] = (make, list(reasons))
+        return make
+
+    return add
+
+
+@case()
+def all_is_pushed(world: World) -> None:
+    world.clone("repo")
+
+
+@case("uncommitted 0/1/1")
+def changed_and_new_files(world: World) -> None:
+    git = world.clone("repo")
+    write(git.path / "a", b"b\n")
+    write(git.path / "new", b"")
+
+
+@case()
+def an_ignored_file(world: World) -> None:
+    git = world.clone("repo")
+    write(git.path / ".git/info/exclude", b"*.o\n")
+    write(git.path / "x.o", b"")
+
+
+@case("unpushed:main 2")
+def ahead_of_its_upstream(world: World) -> None:
+    git = world.clone("repo")
+    commit(git)
+    commit(git)
+
+
+@case("unpushed:topic 1")
+def a_branch_that_is_not_checked_out(world: World) -> None:
+    git = world.clone("repo")
+    git("checkout", "-qb", "topic")
+    commit(git)
+    git("checkout", "-q", "main")
+
+
+@case()
+def no_upstream_but_on_some_remote_branch(world: World) -> None:
+    git = world.clone("repo")
+    git("checkout", "-q", "-b", "mine", "--no-track", "origin/side")
+
+
+@case("unpushed:mine 1")
+def no_upstream_and_one_commit_more(world: World) -> None:
+    git = world.clone("repo")
+    git("checkout", "-q", "-b", "mine", "--no-track", "origin/side")
+    commit(git)
+
+
+@case("unpushed:side 1")
+def the_upstream_is_gone(world: World) -> None:
+    git = world.clone("repo")
+    git("checkout", "-q", "side")
+    commit(git)
+    git("push", "-q")
+    git("push", "-q", "origin", ":side")
+
+
+@case()
+def on_the_second_of_two_remotes(world: World) -> None:
+    git = world.clone("repo")
+    Git(world.remotes)("init", "-q", "--bare", "second.git")
+    git("remote", "add", "second", str(world.remotes / "second.git"))
+    commit(git)
+    git("push", "-q", "second", "main")
+
+
+@case("stashed 2")
+def stashes(world: World) -> None:
+    git = world.clone("repo")
+    for content in (b"1\n", b"2\n"):
+        write(git.path / "a", content)
+        git("stash", "-q")
+
+
+@case("detached 1")
+def a_commit_on_no_branch(world: World) -> None:
+    git = world.clone("repo")
+    git("checkout", "-q", "--detach")
+    commit(git)
+
+
+@case()
+def detached_at_a_remote_commit(world: World) -> None:
+    world.clone("repo")("checkout", "-q", "--detach", "origin/side")
+
+
+@case()
+def shallow_and_at_a_tag(world: World) -> None:
+    world.clone("repo", "--depth", "1", "--branch", "v1")
+
+
+@case("unpushed:main 1")
+def shallow(world: World) -> None:
+    for _ in range(3):
+        commit(world.origin)
+    commit(world.clone("repo", "--depth", "1"))
+
+
+@case("no_remote:main 1", "no_remote:other 2")
+def no_remote(world: World) -> None:
+    git = new_repository(world.top / "repo", {"a": b""})
+    git("checkout", "-qb", "other")
+    commit(git)
+
+
+@case()
+def nothing_at_all(world: World) -> None:
+    new_repository(world.top / "repo")
+
+
+@case("uncommitted 0/0/1")
+def files_and_no_commit(world: World) -> None:
+    write(new_repository(world.top / "repo").path / "a", b"")
+
+
+@case("no_remote:main 1")
+def a_bare_repository(world: World) -> None:
+    git = new_repository(world.remotes / "x", {"a": b""})
+    git("clone", "-q", "--bare", ".", world.top / "repo")
+    Git(world.top / "repo")("remote", "remove", "origin")
+
+
+@case()
+def a_mirror(world: World) -> None:
+    world.clone("repo", "--mirror")
+
+
+@case("action", "uncommitted 0/0/0/1", "unpushed:main 1")
+def in_the_middle_of_a_merge(world: World) -> None:
+    git = world.clone("repo")
+    git("checkout", "-q", "side")
+    write(git.path / "a", b"theirs\n")
+    git("commit", "-qam", "theirs")
+    git("push", "-q")
+    git("checkout", "-q", "main")
+    write(git.path / "a", b"ours\n")
+    git("commit", "-qam", "ours")
+    git.ask("merge", "side")
+
+
+def with_submodule(world: World) -> tuple[Git, Git]:
+    sub = new_repository(world.remotes / "sub", {"s": b"s\n"})
+    sub("config", "receive.denyCurrentBranch", "ignore")
+    git = world.clone("repo")
+    git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", f"file://{sub.path}", "mod")
+    git("commit", "-qm", "with a submodule")
+    git("config", "submodule.mod.ignore", "all")
+    git("checkout", "-q", "-b", "sub")
+    git("push", "-q", "origin", "sub")
+    return git, Git(git.path / "mod")
+
+
+@case("unpushed:main 1")
+def a_submodule_that_is_pushed(world: World) -> None:
+    git, _ = with_submodule(world)
+    git("push", "-q", "origin", "sub", "main:other")
+    git("branch", "-f", "main", "origin/main")
+    git("checkout", "-q", "main")
+    git("checkout", "-q", "sub")
+    git("branch", "-f", "main", "sub")
+    commit(git)
+    git("branch", "-f", "main")
+    git("reset", "-q", "--hard", "HEAD~1")
+
+
+@case("mod detached 1", "mod stashed 1", "mod uncommitted 0/1/0")
+def work_in_an_ignored_submodule(world: World) -> None:
+    git, mod = with_submodule(world)
+    write(mod.path / "s", b"stash\n")
+    mod("stash", "-q")
+    mod("checkout", "-q", "--detach")
+    commit(mod)
+    git("add", "-f", "mod")
+    git("commit", "-qm", "newer")
+    git("push", "-q", "origin", "sub")
+    write(mod.path / "s", b"t\n")
+
+
+@case("mod unpushed:kept 1")
+def a_submodule_that_is_checked_out_nowhere(world: World) -> None:
+    git, mod = with_submodule(world)
+    mod("checkout", "-qb", "kept")
+    commit(mod)
+    mod("checkout", "-q", "main")
+    git("submodule", "--quiet", "deinit", "-f", "mod")
+
+
+@case("unpushed:linked 1")
+def a_linked_worktree_elsewhere(world: World) -> None:
+    git = world.clone("repo")
+    git("worktree", "add", "-q", "-b", "linked", "--no-track", world.remotes / "linked")
+    commit(Git(world.remotes / "linked"))
+    git("worktree", "add", "-q", "--detach", world.remotes / "changed")
+    write(world.remotes / "changed" / "a", b"x\n")
+
+
+@case("detached 1")
+def a_linked_worktree_that_is_gone(world: World) -> None:
+    git = world.clone("repo")
+    git("worktree", "add", "-q", "--detach", world.remotes / "gone")
+    commit(Git(world.remotes / "gone"))
+    shutil.rmtree(world.remotes / "gone")
+
+
+@case("unchecked")
+def a_damaged_one(world: World) -> None:
+    write(world.clone("repo").path / ".git" / "index", b"damaged")
+
+
+def told(repository: dict[str, Any]) -> list[str]:
+    words = []
+    for reason in repository["reasons"]:
+        kind, branch = reason["kind"], reason.get("branch")
+        word = kind if branch is None else f"{kind}:{branch}"
+        if "submodule" in reason:
+            word = f"{reason['submodule'].rpartition('/')[2]} {word}"
+        if kind == "uncommitted":
+            counts = [reason["staged"], reason["unstaged"], reason["untracked"], reason["conflicted"]]
+            word += " " + "/".join(map(str, counts if counts[3] else counts[:3]))
+        elif "count" in reason:
+            word += f" {reason['count']}"
+        words.append(word)
+    return sorted(words)
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    top = tmp_path_factory.mktemp("unsaved")
+    for name, (make, _) in CASES.items():
+        make(World(top / name))
+    return {name: top / name / "src" for name in CASES}
+
+
+@pytest.fixture(scope="module")
+def gitwatch(worlds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gitwatch]:
+    command = Gitwatch(tmp_path_factory.mktemp("daemon") / "state", next(iter(worlds.values())))
+    yield command
+    command.end()
+
+
+@pytest.fixture(scope="module")
+def answers(worlds: dict[str, Path], gitwatch: Gitwatch) -> dict[str, list[dict[str, Any]]]:
+    done = gitwatch("unsaved", "--json", *worlds.values())
+    assert done.returncode == 1, done
+    repos = json.loads(done.stdout)
+    return {name: [repo for repo in repos if repo["path"].startswith(f"{path}/")] for name, path in worlds.items()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reasons(answers: dict[str, list[dict[str, Any]]], name: str) -> None:
+    (repository,) = answers[name]
+    assert told(repository) == sorted(CASES[name][1])
+    assert repository["unsaved"] is bool(CASES[name][1])
+
+
+def test_linked_worktrees_are_told_with_their_repository(gitwatch: Gitwatch, worlds: dict[str, Path]) -> None:
+    here = worlds["a_linked_worktree_elsewhere"]
+    repos = json.loads(gitwatch("unsaved", "--json", here).stdout)
+    assert {Path(repo["path"]).name: told(repo) for repo in repos} == {
+        "repo": ["unpushed:linked 1"],
+        "linked": [],
+        "changed": ["uncommitted 0/1/0"],
+    }
+    (alone,) = (r for r in json.loads(gitwatch("unsaved", "--json", here.parent / "remotes" / "linked").stdout)
+                if r["name"] == "linked")  # fmt: skip
+    assert told(alone) == ["unpushed:linked 1"] or told(alone) == []
+
+
+def test_exit_code_and_table(gitwatch: Gitwatch, worlds: dict[str, Path], tmp_path: Path) -> None:
+    done = gitwatch("unsaved", worlds["all_is_pushed"])
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"1 repository: nothing exists only here\n", b"")
+    done = gitwatch("unsaved", worlds["a_branch_that_is_not_checked_out"])
+    assert done.returncode == 1
+    assert done.stdout.decode().splitlines() == [
+        "REPOSITORY  WHERE  ONLY HERE",
+        "repo        topic  1 commit on no remote (no upstream)",
+        "1 of 1 repository: work that exists only here",
+    ]
+    done = gitwatch("unsaved", tmp_path / "nowhere")
+    assert done.returncode == 1 and done.stdout == b"" and b"no such file" in done.stderr
+    assert gitwatch("unsaved", "--nosuch").returncode == 2
+
+
+def test_what_was_found_is_forgotten_with_the_next_change(gitwatch: Gitwatch, worlds: dict[str, Path]) -> None:
+    git = Git(worlds["ahead_of_its_upstream"] / "repo")
+    assert gitwatch("unsaved", git.path).returncode == 1
+    git("push", "-q", "origin", "main:elsewhere")
+    assert gitwatch("unsaved", git.path).returncode == 0
+    git("branch", "kept")
+    assert gitwatch("unsaved", git.path).returncode == 0
+    commit(git)
+    git("branch", "-f", "kept")
+    git("reset", "-q", "--hard", "HEAD~1")
+    assert b"kept" in gitwatch("unsaved", git.path).stdout
+    configure(git, "")
