@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gitwatchd.analysis.drivers import find_drivers
-from gitwatchd.analysis.first_sight import analyse_without_git
+from gitwatchd.analysis.first_sight import look_unwatched
 from gitwatchd.analysis.private_index import private_copy, read_snapshot
 from gitwatchd.git.child import run_git
 from gitwatchd.git.layout import read_location
@@ -126,14 +126,14 @@ def test_a_ref_that_a_power_cut_left_is_git_s_to_explain(repository: Make, conte
     git("pack-refs", "--all")
     write(git.path / ".git/refs/heads/main", content)
     where = location_of(git.path)
-    assert analyse_without_git(where, read_config(where)) is None
+    assert look_unwatched(where, read_config(where), nested=False).outcome is None
 
 
 def test_a_format_that_git_refuses_is_not_read_here(repository: Make) -> None:
     git = repository({"one": b"1\n"})
     git("config", "core.repositoryformatversion", "99")
     where = location_of(git.path)
-    assert analyse_without_git(where, read_config(where)) is None
+    assert look_unwatched(where, read_config(where), nested=False).outcome is None
 
 
 def test_the_copy_of_an_index_is_as_old_as_the_look_at_the_files(repository: Make, tmp_path: Path) -> None:

@@ -67,17 +67,31 @@ def look(location: Location, tree: Tree, found: Found) -> Sighting | None:
     return Sighting(location, config, objects, state, Analysed(facts, entries, by_git=False))
 
 
-def analyse_without_git(location: Location, config: RepositoryConfig) -> Analysed | None:
-    """The same for whoever has listed nothing yet. Raises EnvironmentFailure where the index is damaged."""
+@dataclass(frozen=True, slots=True)
+class Unwatched:
+    """What was found out without a walk that places watches."""
+
+    outcome: Analysed | None
+    """None: git has to be asked."""
+    nested: tuple[Location, ...]
+    """Repositories in the worktree that are not its submodules; known if they were asked for."""
+
+
+def look_unwatched(location: Location, config: RepositoryConfig, *, nested: bool) -> Unwatched:
+    """The same for whoever has listed nothing yet. `nested`: they are wanted, however large the worktree is.
+
+    Raises EnvironmentFailure where the index is damaged.
+    """
     if location.bare:
-        return None
+        return Unwatched(None, ())
     tree = read_tree(location, config)
-    if len(tree.index) > LARGEST_INDEX or tree.gitlinks:
-        return None
-    found = Found(files=[])
+    here = len(tree.index) <= LARGEST_INDEX and not tree.gitlinks
+    if not (here or nested):
+        return Unwatched(None, ())
+    found = Found(files=[] if here else None)
     walk_directories(tree, [b""], lambda _path, _prefix: True, found)
-    sighting = look(location, tree, found)
-    return None if sighting is None else sighting.outcome
+    sighting = look(location, tree, found) if here else None
+    return Unwatched(None if sighting is None else sighting.outcome, tuple(found.nested.values()))
 
 
 def _refuse_what_git_may_refuse(location: Location, config: RepositoryConfig) -> None:

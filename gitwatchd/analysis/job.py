@@ -13,10 +13,11 @@ import shlex
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 from gitwatchd.analysis.drivers import drivers_digest, find_drivers
 from gitwatchd.analysis.facts import complete_facts
-from gitwatchd.analysis.first_sight import analyse_without_git
+from gitwatchd.analysis.first_sight import Unwatched, look_unwatched
 from gitwatchd.analysis.private_index import IndexSnapshot, private_copy, read_snapshot
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import GitAnswer, run_git, shown
@@ -47,10 +48,19 @@ def _analyse(job: Job, deadline: float) -> Outcome:
     if start is None:
         return _find_absence(location)
     config = read_config(location)
-    if not job.by_git:
-        sighted = analyse_without_git(location, config)
-        if sighted is not None:
-            return sighted
+    seen = Unwatched(None, ())
+    if job.unwalked or not job.by_git:
+        seen = look_unwatched(location, config, nested=job.unwalked)
+    if seen.outcome is not None and not job.by_git:
+        return replace(seen.outcome, nested=seen.nested)
+    outcome = _analyse_by_git(job, start, config, deadline)
+    if seen.nested and isinstance(outcome, Analysed | Unsafe):
+        outcome = replace(outcome, nested=seen.nested)
+    return outcome
+
+
+def _analyse_by_git(job: Job, start: bytes, config: RepositoryConfig, deadline: float) -> Outcome:
+    location = job.location
     snapshot, index = _read_index(location)
     drivers = find_drivers(location, config, deadline)
     if drivers and drivers_digest(drivers) != job.trusted:

@@ -52,24 +52,32 @@ def encode_frame(message: list[Any]) -> bytes:
 
 
 def job_to_wire(job: Job) -> list[Any]:
-    where = job.location
     return [
-        where.path, where.git_dir, where.common_dir, where.bare,
-        job.index_cache, job.timeout_s, job.trusted, job.reuse_index, job.by_git,
+        _location_to_wire(job.location),
+        job.index_cache, job.timeout_s, job.trusted, job.reuse_index, job.by_git, job.unwalked,
     ]  # fmt: skip
 
 
 def job_from_wire(wire: list[Any]) -> Job:
-    path, git_dir, common_dir, bare, *rest = wire
-    return Job(Location(RepoPath(path), git_dir, common_dir, bare), *rest)
+    where, *rest = wire
+    return Job(_location_from_wire(where), *rest)
+
+
+def _location_to_wire(where: Location) -> list[Any]:
+    return [where.path, where.git_dir, where.common_dir, where.bare]
+
+
+def _location_from_wire(wire: list[Any]) -> Location:
+    path, git_dir, common_dir, bare = wire
+    return Location(RepoPath(path), git_dir, common_dir, bare)
 
 
 def outcome_to_wire(outcome: Outcome) -> list[Any]:
     match outcome:
-        case Analysed(facts, entries, message, by_git):
-            return ["analysed", facts_to_wire(facts), entries, message, by_git]
-        case Unsafe(reason, hint, facts):
-            return ["unsafe", reason, hint, facts_to_wire(facts)]
+        case Analysed(facts, entries, message, by_git, nested):
+            return ["analysed", facts_to_wire(facts), entries, message, by_git, [*map(_location_to_wire, nested)]]
+        case Unsafe(reason, hint, facts, nested):
+            return ["unsafe", reason, hint, facts_to_wire(facts), [*map(_location_to_wire, nested)]]
         case Failed(reason, hint):
             return ["failed", reason, hint]
         case Gone():
@@ -80,10 +88,10 @@ def outcome_to_wire(outcome: Outcome) -> list[Any]:
 
 def outcome_from_wire(wire: list[Any]) -> Outcome:
     match wire:
-        case ["analysed", facts, entries, message, by_git]:
-            return Analysed(facts_from_wire(facts), entries, message, by_git)
-        case ["unsafe", reason, hint, facts]:
-            return Unsafe(reason, hint, facts_from_wire(facts))
+        case ["analysed", facts, entries, message, by_git, nested]:
+            return Analysed(facts_from_wire(facts), entries, message, by_git, tuple(map(_location_from_wire, nested)))
+        case ["unsafe", reason, hint, facts, nested]:
+            return Unsafe(reason, hint, facts_from_wire(facts), tuple(map(_location_from_wire, nested)))
         case ["failed", reason, hint]:
             return Failed(reason, hint)
         case ["gone"]:

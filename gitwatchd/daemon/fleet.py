@@ -17,6 +17,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, assert_never
 
@@ -648,30 +649,33 @@ class Fleet:
                     self._placing[effect.path] = effect.directories
                     if effect.directories is None:
                         self.increments.drop(effect.path)
-                    self.watcher.walk(repository.location, effect.directories, look=not self._workers_look())
+                    self.watcher.walk(repository.location, effect.directories, look=not self._workers_look(repository))
                 elif isinstance(effect, Analyse):
                     self.recorder.note_work(effect.path, "analysis by git" if effect.by_git else "analysis")
-                    self._analyse(repository, whole=effect.whole, by_git=effect.by_git)
+                    self._analyse(repository, whole=effect.whole, by_git=effect.by_git, unwalked=effect.unwalked)
                 else:
                     self._publish(repository)
             case _:
                 assert_never(effect)
 
-    def _workers_look(self) -> bool:
+    def _workers_look(self, repository: Repository) -> bool:
         """Whether a walk should leave the look at the files to a worker: with many to come, both are kept busy."""
-        return self.engine.walks > WALKS_FOR_WORKERS and self.analyst.pool.capacity() > 0
+        return repository.waiting and self.engine.walks > WALKS_FOR_WORKERS and self.analyst.pool.capacity() > 0
 
-    def _analyse(self, repository: Repository, *, whole: bool, by_git: bool) -> None:
+    def _analyse(self, repository: Repository, *, whole: bool, by_git: bool, unwalked: bool) -> None:
         path = repository.path
         if not (whole or by_git) and self.increments.is_priming(path):
-            self.increments.after_priming(path, lambda: self._analyse(repository, whole=whole, by_git=by_git))
+            self.increments.after_priming(
+                path, lambda: self._analyse(repository, whole=whole, by_git=by_git, unwalked=unwalked)
+            )
             return
         if self.engine.repositories.get(path) is not repository:
             return  # forgotten while a state was made
         self._began[path] = time.time()
         changes = self.increments.begin(path)
         if whole or by_git or not self.increments.follows(path):
-            self._submit(repository, by_git=by_git or path in self._seen_in_vain, afresh=by_git)
+            git_only = by_git or path in self._seen_in_vain
+            self._submit(repository, by_git=git_only, afresh=by_git, unwalked=unwalked)
         else:
             self._advance(repository, self.increments.advance(path, changes))
 
@@ -697,20 +701,20 @@ class Fleet:
             _log.exception("following %r", path)
             self._submit(repository, by_git=True)
 
-    def _submit(self, repository: Repository, *, by_git: bool, afresh: bool = False) -> None:
+    def _submit(self, repository: Repository, *, by_git: bool, afresh: bool = False, unwalked: bool = False) -> None:
         location = repository.location
         # What was noted for an advance that came to nothing is covered by git's answer, which begins now.
-        job = self._jobs[location.path] = self._job(location, by_git=by_git, afresh=afresh)
+        job = self._jobs[location.path] = self._job(location, by_git=by_git, afresh=afresh, unwalked=unwalked)
         self._seen_in_vain.discard(location.path)
         self.analyst.submit(job, local=self.watcher.is_local_throughout(location.path))
 
-    def _job(self, location: Location, *, by_git: bool, afresh: bool) -> Job:
+    def _job(self, location: Location, *, by_git: bool, afresh: bool, unwalked: bool = False) -> Job:
         """`afresh`: as if nothing had ever been asked, for a verification."""
         stamp = self._conversion_stamp(location.path)
         reuse = not afresh and self._copied_under.get(location.path) == stamp
         self._copied_under[location.path] = stamp
         timeout_s = self.configuration.settings.limits.timeout_s
-        return Job(location, self.index_cache, timeout_s, self._trust.allowed(location), reuse, by_git)
+        return Job(location, self.index_cache, timeout_s, self._trust.allowed(location), reuse, by_git, unwalked)
 
     def _conversion_stamp(self, path: RepoPath) -> tuple[int, int]:
         """Changes whenever the way that git converts that repository's files may have changed."""
@@ -736,7 +740,13 @@ class Fleet:
             self._feed(Tick())  # it held a place, too
             return
         del self._jobs[path]
-        level = Level.L1 if isinstance(outcome, AnalysedOutcome) and not outcome.by_git else Level.L3
+        level = Level.L3
+        if isinstance(outcome, AnalysedOutcome) and not outcome.by_git:
+            level = Level.L1
+        if isinstance(outcome, AnalysedOutcome | Unsafe) and outcome.nested:
+            for nested in outcome.nested:  # first, or a query that they belong to would be complete without them
+                self.on_found(nested)
+            outcome = replace(outcome, nested=())
         self._feed(Analysed(path, outcome, level, self._began.pop(path, time.time())))
         if isinstance(outcome, Gone):
             self._lose(path)  # the walk that the next question starts decides

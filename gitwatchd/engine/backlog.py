@@ -8,9 +8,18 @@ A heap, because a first scan of 2,000 repositories is 6,000 events: sorting thos
 from __future__ import annotations
 
 import heapq
+from enum import Enum, auto
 
 from gitwatchd.engine.repository import Repository
 from gitwatchd.model.repository import RepoPath
+
+
+class Least(Enum):
+    """How urgent a repository must be to be taken out."""
+
+    ANY = auto()
+    WAITED_FOR = auto()
+
 
 _Place = tuple[bool, float, RepoPath]
 """Sorts those that somebody waits for first, then the most recently asked."""
@@ -23,6 +32,14 @@ class Backlog:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def __contains__(self, path: RepoPath) -> bool:
+        return path in self._places
+
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for any of them."""
+        first = self._first()
+        return first is not None and not first[0]
 
     def put(self, repository: Repository) -> None:
         """Add it, or move it to where it belongs now."""
@@ -39,12 +56,20 @@ class Backlog:
     def discard(self, path: RepoPath) -> None:
         self._places.pop(path, None)
 
-    def pop(self) -> RepoPath | None:
-        """Take the most urgent out; None when there is none."""
+    def pop(self, least: Least) -> RepoPath | None:
+        """Take the most urgent out; None when there is none that is as urgent as `least`."""
+        first = self._first()
+        if first is None or (first[0] and least is Least.WAITED_FOR):
+            return None
+        heapq.heappop(self._heap)
+        path = first[2]
+        del self._places[path]
+        return path
+
+    def _first(self) -> _Place | None:
         while self._heap:
-            place = heapq.heappop(self._heap)
-            path = place[2]
-            if self._places.get(path) == place:
-                del self._places[path]
-                return path
+            place = self._heap[0]
+            if self._places.get(place[2]) == place:
+                return place
+            heapq.heappop(self._heap)
         return None

@@ -4,6 +4,7 @@ Owns: the state of every repository and every open query. Runs: serving thread o
 Invariant: at most one piece of work per repository is in flight.
 Invariant: a repository that changes while its work runs stays marked for later requests, and the work is not restarted:
 a log that grows every 50 ms would starve it.
+Invariant: a repository is analysed unwalked once at most, so that questions without a pause do not put its watches off.
 Invariant: work answers a request as fresh only if it began after the request arrived, or if nothing had happened
 between its beginning and the request. Where that cannot be known (polled, or new directories), it began after.
 The shell drops the result of work whose repository was forgotten meanwhile, even if the same path is known again.
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from gitwatchd.engine.backlog import Backlog
+from gitwatchd.engine.backlog import Backlog, Least
 from gitwatchd.engine.budget import Budget, Relief
 from gitwatchd.engine.events import (
     Analyse,
@@ -50,6 +51,9 @@ from gitwatchd.model.repository import Failed, Gone, Outcome, RepoPath
 
 WALK_SLOTS = 4
 """Walks handed out at once: enough to keep the walking thread busy, few enough that a request's walk is soon next."""
+MANY_WALKS = 20
+"""Walks in waiting from which a repository that was never seen is analysed before it is walked: work that begins after
+the request answers it, watched or not, and workers look at several at once while walks share one interpreter."""
 
 
 @dataclass(slots=True)
@@ -412,9 +416,11 @@ class Engine:
             if (repository := self.repositories.get(path)) is not None:
                 self._file(repository)
         self._touched.clear()
-        while self._walking < WALK_SLOTS and (first := self._walks.pop()) is not None:
+        # While somebody waits for analyses, walks for nobody would only take the processor from them.
+        least = Least.WAITED_FOR if self._analyses.is_waited_for() else Least.ANY
+        while self._walking < WALK_SLOTS and (first := self._walks.pop(least)) is not None:
             yield self._start_walk(self.repositories[first])
-        while self._analysing < self.slots and (first := self._analyses.pop()) is not None:
+        while self._analysing < self.slots and (first := self._analyses.pop(Least.ANY)) is not None:
             yield self._start_analysis(self.repositories[first])
 
     def _take_due(self, now: float) -> None:
@@ -436,7 +442,7 @@ class Engine:
         """Put a repository where it waits for the work it needs, or nowhere."""
         backlog = None
         if repository.running is None and (repository.waiting or repository.wanted):
-            if repository.needs_walk and not repository.just_walked:
+            if repository.needs_walk and not repository.just_walked and not self._is_seen_first(repository):
                 backlog = self._walks
             elif repository.gone or (repository.current and not repository.waiting):
                 repository.wanted = False
@@ -447,6 +453,12 @@ class Engine:
                 other.discard(repository.path)
         if backlog is not None:
             backlog.put(repository)
+
+    def _is_seen_first(self, repository: Repository) -> bool:
+        """Whether its analysis comes before its walk."""
+        never_seen = repository.outcome is None and repository.walk_all
+        many = len(self._walks) >= MANY_WALKS or repository.path in self._analyses
+        return never_seen and repository.waiting and many
 
     def _start_walk(self, repository: Repository) -> Walk:
         everything = repository.walk_all
@@ -462,13 +474,14 @@ class Engine:
         # happens in them unseen must not be covered by this work.
         covers = NEVER if repository.needs_walk else generation
         repository.running = Running(False, generation, covers)
+        unwalked = repository.walk_all and not repository.just_walked
         repository.just_walked = False
         # Where no event tells there is no list of changes to start from.
         whole, repository.whole = repository.whole or repository.watch is not Watch.WATCHED, False
         by_git = repository.verify
         repository.wanted = repository.verify = False
         self._analysing += 1
-        return Analyse(repository.path, whole, by_git)
+        return Analyse(repository.path, whole, by_git, unwalked)
 
 
 def _covers(scope: tuple[bytes, ...], path: bytes) -> bool:

@@ -166,6 +166,8 @@ class Analyse:
     """Look at everything: first sight, or lost confidence; otherwise the shell may follow the changes."""
     by_git: bool = False
     """Somebody wants git's own answer (L3), whatever else would be exact."""
+    unwalked: bool = False
+    """No walk has told which repositories lie in its worktree: that must come with the outcome."""
 
 
 @dataclass(frozen=True, slots=True)

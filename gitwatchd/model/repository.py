@@ -63,6 +63,8 @@ class Job:
     they convert decides whether a file is clean, and the refreshed copy has forgotten that it was asked."""
     by_git: bool = True
     """git itself has to answer: for a verification, or because our own reading lost confidence."""
+    unwalked: bool = False
+    """No walk has told which repositories lie in its worktree: `Analysed.nested` is to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class Analysed:
     tree`)."""
     by_git: bool = field(default=True, compare=False)
     """git itself said so (L3); otherwise our own reading of its files did (L1)."""
+    nested: tuple[Location, ...] = field(default=(), compare=False)
+    """Where the job asked for them: repositories in the worktree that are not its submodules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,8 @@ class Unsafe:
     reason: str
     hint: str
     facts: Facts
+    nested: tuple[Location, ...] = field(default=(), compare=False)
+    """As in `Analysed`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gitwatchd.analysis.first_sight import analyse_without_git
+from gitwatchd.analysis.first_sight import look_unwatched
 from gitwatchd.git.layout import read_location
 from gitwatchd.git.repository_config import read_config
 from gitwatchd.model.repository import Analysed
@@ -22,7 +22,7 @@ Make = Callable[..., Git]
 def sight(path: Path) -> Analysed | None:
     location = read_location(os.fsencode(path))
     assert location is not None
-    return analyse_without_git(location, read_config(location))
+    return look_unwatched(location, read_config(location), nested=False).outcome
 
 
 def test_over_the_zoo_it_is_git_s_answer_or_none(tmp_path: Path) -> None:

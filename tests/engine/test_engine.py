@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gitwatchd.engine.engine import WALK_SLOTS, Engine
+from gitwatchd.engine.engine import MANY_WALKS, WALK_SLOTS, Engine
 from gitwatchd.engine.events import (
     Analyse,
     Asked,
@@ -97,6 +97,56 @@ def test_an_outcome_equal_to_the_last_is_not_published_again(play: Play) -> None
     settle(play, A) >> asked(Q, A, verify=True) << BY_GIT_A
     play >> analysed(A) << Complete(Q)
     play.end()
+
+
+# ---- first sight before the watches, when there are many
+
+
+@pytest.fixture
+def flood() -> tuple[Engine, list[RepoPath]]:
+    """Somebody asked about a directory, and so many repositories were found that the walks queue up."""
+    engine = Engine(slots=0)
+    engine.handle(Asked(Q, (b"/root",), (), True, True, False, epoch=5.0), 0.0)
+    paths = [RepoPath(b"/root/%03d" % i) for i in range(WALK_SLOTS + MANY_WALKS + 2)]
+    for path in paths:
+        engine.handle(found(path), 0.0)
+    engine.handle(Discovered(Q), 0.0)
+    return engine, paths
+
+
+def test_of_many_new_repositories_those_that_would_wait_are_analysed_before_they_are_walked(
+    flood: tuple[Engine, list[RepoPath]],
+) -> None:
+    engine, paths = flood
+    engine.slots = 4
+    assert engine.handle(Tick(), 0.0) == [Analyse(path, whole=True, unwalked=True) for path in paths[-2:]]
+    last = paths[-1]
+    engine.handle(analysed(last), 0.0)
+    assert last not in engine.unanswered(Q)
+    assert not engine.repositories[last].current, "what happens to it raises no event yet"
+
+
+def test_a_repository_is_analysed_unwalked_only_once(flood: tuple[Engine, list[RepoPath]]) -> None:
+    engine, paths = flood
+    engine.slots = 4
+    engine.handle(Tick(), 0.0)
+    engine.handle(analysed(paths[-1]), 0.0)
+    assert engine.handle(asked(Q2, paths[-1]), 0.0) == []
+    assert engine.walks == MANY_WALKS + 1, "it waits for its walk now"
+
+
+def test_walks_for_nobody_begin_when_nobody_waits_for_an_analysis(flood: tuple[Engine, list[RepoPath]]) -> None:
+    engine, paths = flood
+    engine.handle(found(RepoPath(b"/elsewhere")), 0.0)
+    walking = []
+    for path in paths[: WALK_SLOTS + MANY_WALKS]:
+        effects = engine.handle(Walked(location(path), Watch.WATCHED, outcome=CLEAN), 0.0)
+        walking += [effect.path for effect in effects if isinstance(effect, Walk)]
+    assert walking == paths[WALK_SLOTS : WALK_SLOTS + MANY_WALKS], "two still wait for their analysis"
+    engine.slots = 4
+    wanted = [Analyse(path, whole=True, unwalked=True) for path in paths[-2:]]
+    assert engine.handle(Tick(), 0.0) == wanted
+    assert engine.handle(Tick(), 0.0) == [Walk(RepoPath(b"/elsewhere"), EVERYTHING)]
 
 
 # ---- which result answers whom

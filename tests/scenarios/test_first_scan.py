@@ -1,0 +1,71 @@
+"""A first scan of more repositories than the walks keep up with: answered from work done before the watches."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gitwatchd.engine.engine import MANY_WALKS, WALK_SLOTS
+from tests.zoo.commands import Git, ask_judge, new_repository
+from tests.zoo.comparison import compare_all
+from tests.zoo.daemon import Client
+from tests.zoo.nursery import append, write
+from tests.zoo.waiting import wait_until
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> list[Path]:
+    """Found in order of their names; the last ones find the walks busy."""
+    top = tmp_path / "fleet"
+    first = new_repository(top / "r000", {"a": b"1\n", "d/b": b"2\n", ".gitignore": b"*.o\n"}, "--template=").path
+    paths = [first]
+    for number in range(1, WALK_SLOTS + MANY_WALKS + 20):
+        paths.append(top / f"r{number:03}")
+        shutil.copytree(first, paths[-1], symlinks=True)
+    last = paths[-1]
+    write(paths[-2] / "d/untracked", b"")
+    append(last / "a", b"changed\n")
+    # Only who looks into the worktrees finds these: in one that we can judge, and in one whose filter we may not run.
+    paths.append(new_repository(last / "nested", {"c": b"3\n"}, "--template=").path)
+    unsafe = paths[-4]
+    append(unsafe / ".git/config", b'[filter "x"]\n\tclean = touch ran\n')
+    write(unsafe / ".gitattributes", b"* filter=x\n")
+    paths.append(new_repository(unsafe / "nested", {"c": b"3\n"}, "--template=").path)
+    return paths
+
+
+def test_all_are_in_the_first_answer_as_git_has_them_and_then_all_are_watched(
+    client: Client, fleet: list[Path]
+) -> None:
+    top = fleet[0].parent
+    reports = {report["path"]: report for report in client.reports(top)}
+    assert sorted(reports) == sorted(map(str, fleet)), "the nested ones among them"
+    unsafe = str(fleet[-1].parent)
+    for path in fleet:
+        report = reports[str(path)]
+        if str(path) == unsafe:
+            assert report["state"] == "unsafe"
+            continue
+        assert report["state"] == "fresh"
+        lines = ask_judge(path).stdout.split(b"\0")
+        assert report["counts"]["unstaged"] == sum(line.startswith(b"1 .M") for line in lines), path
+        assert report["counts"]["untracked"] == sum(line.startswith(b"? ") for line in lines), path
+    unwatched = [path for path, report in reports.items() if report["watch"] != "watched"]
+    assert unwatched, "the test is too small: every walk was done before the answer"
+    wait_until(lambda: all(r["watch"] == "watched" for r in client.reports(top, wait_s=0)), 30, "all are watched")
+    for path in fleet:
+        append(path / ("c" if path.name == "nested" else "a"), b"later\n")
+    assert compare_all(client, [path for path in fleet if str(path) != unsafe]) == []
+
+
+def test_a_change_between_the_first_answer_and_the_watch_is_in_the_next_answer(
+    client: Client, fleet: list[Path]
+) -> None:
+    reports = client.reports(fleet[0].parent)
+    early = [Path(report["path"]) for report in reports if report["watch"] != "watched" and report["state"] == "fresh"]
+    assert early
+    for path in early:
+        Git(path)("rm", "-q", "--cached", "c" if path.name == "nested" else "a")
+    assert compare_all(client, early) == []
