@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -67,7 +68,7 @@ def cold_scan(bench: Bench) -> list[Row]:
             f"find | xargs git status: {show_s(their_cpu.median)}", our_cpu.median / their_cpu.median,
         ),
         Row(
-            "cold scan, first row", "until the first byte on a terminal", show_s(first_rows.median),
+            "cold scan, first row", "until the first row on a terminal", show_s(first_rows.median),
             budget="<= 500 ms", kept=first_rows.median <= 0.5,
         ),
     ]  # fmt: skip
@@ -80,20 +81,23 @@ def children_cpu_s() -> float:
 
 
 def _first_scan(state_dir: Path, fleet: Path) -> tuple[float, float, float]:
-    """Seconds to the first byte on the terminal, to the client's end, and the daemon's CPU. It is shut down then."""
+    """Seconds to the first row on the terminal, to the client's end, and the daemon's CPU. It is shut down then."""
     terminal, their_end = pty.openpty()
+    termios.tcsetwinsize(their_end, (24, 100))
     started = time.perf_counter()
     client = subprocess.Popen(
         [GITWATCH, "--state-dir", state_dir, "status", fleet],
         stdin=subprocess.DEVNULL,
         stdout=their_end,
         stderr=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "xterm"},
     )
     os.close(their_end)
     first = 0.0
     with suppress(OSError):  # EIO: the other end is closed, which is how a terminal ends
-        while os.read(terminal, 1 << 16):
-            first = first or time.perf_counter() - started
+        while shown := os.read(terminal, 1 << 16):
+            if not first and b"repository" in shown and b"main" in shown:  # not only the line of progress
+                first = time.perf_counter() - started
     exit_code = client.wait()
     whole = time.perf_counter() - started
     os.close(terminal)

@@ -42,14 +42,15 @@ def write(data: bytes) -> None:
 
 def write_text(text: str | bytes) -> None:
     """Text for people, in the encoding of this locale."""
-    if isinstance(text, bytes):
-        write(text)
-        return
+    write(text if isinstance(text, bytes) else encoded(text))
+
+
+def encoded(text: str) -> bytes:
+    """`text` in the encoding of this locale; what that lacks is replaced."""
     encoding = sys.stdout.encoding if sys.stdout else "utf-8"
     if encoding.lower().replace("-", "") == "utf8":
-        write(text.encode(errors="replace"))
-    else:
-        write(text.translate(_ASCII_FORMS).encode(encoding, "replace"))
+        return text.encode(errors="replace")
+    return text.translate(_ASCII_FORMS).encode(encoding, "replace")
 
 
 def complain(message: str, hint: str = "") -> None:
@@ -87,6 +88,16 @@ def width(descriptor: int) -> int | None:
         return int(columns)
     try:
         return os.get_terminal_size(descriptor).columns or None
+    except OSError:
+        return None
+
+
+def height(descriptor: int) -> int | None:
+    """Lines of a terminal on which text can be wiped out again; None when it is none."""
+    if not is_terminal(descriptor) or os.environ.get("TERM", "dumb") == "dumb":
+        return None
+    try:
+        return os.get_terminal_size(descriptor).lines or None
     except OSError:
         return None
 

@@ -112,7 +112,9 @@ def _looks(invocation: Invocation) -> dict[str, Any]:
 def _table(invocation: Invocation) -> int:
     paths, looks = invocation.paths(), _looks(invocation)
     link = connect(invocation)
-    with Progress(shown=not invocation.has("--no-progress")) as progress:
+    with Progress(shown=not invocation.has("--no-progress"), above_table=True) as progress:
+        if progress.room:
+            looks["rows"] = progress.room
         view = link.call(
             "render", "status", {**_options(invocation, progress), "paths": paths, **looks},
             timeout_s=invocation.remaining_s(), on_notification=progress.on_notification,

@@ -12,12 +12,14 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gitwatchd import __version__
 from gitwatchd.daemon.audit import Audit
 from gitwatchd.daemon.configuration import effective
 from gitwatchd.daemon.doctor import Doctor
+from gitwatchd.daemon.early_rows import EarlyRows
 from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.daemon.inquiries import Inquiries
 from gitwatchd.daemon.inquiry_methods import InquiryMethods
@@ -45,7 +47,7 @@ from gitwatchd.model.repository import Analysed, RepoPath
 from gitwatchd.render.config_view import render_config
 from gitwatchd.render.doctor_view import doctor_failed, render_doctor
 from gitwatchd.render.status_view import StatusView, render_status
-from gitwatchd.render.table import COLUMNS, Frame, Palette, marked, parse_columns
+from gitwatchd.render.table import COLUMNS, Frame, Palette, early_lines, marked, parse_columns
 from gitwatchd.render.text import shown
 from gitwatchd.server.session import Session
 from gitwatchd.settings.colours import palette
@@ -67,6 +69,7 @@ Handler = Callable[[Session, Request], None]
 @dataclass(slots=True)
 class _Waiting:
     session: Session
+    rows: EarlyRows | None = None
     progress: Timer | None = None
 
 
@@ -168,6 +171,7 @@ class Methods:
         scope: Scope,
         options: Mapping[str, Any],
         on_complete: Callable[[Answer], None],
+        rows: EarlyRows | None = None,
     ) -> None:
         wait_s, jobs, verify = _waiting_options(options)
         # Looked at before anything begins: a refusal after that would be a first answer, and the answer a second.
@@ -195,14 +199,17 @@ class Methods:
         began = time.monotonic()
         query = self._fleet.ask(scope, complete, wait_s=wait_s, verify=verify)
         if not done:
-            waiting = self._waiting[query] = _Waiting(session)
+            waiting = self._waiting[query] = _Waiting(session, rows)
             if wants_progress:
                 self._tell_progress(query, waiting)
 
     def _tell_progress(self, query: QueryId, waiting: _Waiting) -> None:
         discovering, answered, found = self._fleet.queries.progress(query)
         phase = "discovering" if discovering else "analysing"
-        waiting.session.notify("progress", [{"phase": phase, "found": found, "done": answered, "total": found}])
+        told: dict[str, Any] = {"phase": phase, "found": found, "done": answered, "total": found}
+        if waiting.rows is not None and (lines := waiting.rows.take(self._fleet.queries.answered(query))):
+            told["rows"] = lines
+        waiting.session.notify("progress", [told])
         waiting.progress = self._loop.call_later(PROGRESS_EVERY_S, lambda: self._tell_progress(query, waiting))
 
     # ---- methods
@@ -283,11 +290,16 @@ class Methods:
             known = dict.fromkeys(RepoPath(path) for path in map(path_of, chosen) if self._fleet.repository(path))
             named.scope = Scope((), tuple(known))
         draw = self._drawer(options, base, width, colour)
+        rows = None
+        if width is not None and (most := option(options, "rows", int, 0)) > 0:
+            frame = Frame(base, os.fsencode(os.environ.get("HOME", "")) or None, time.time())
+            rows = EarlyRows(most, self._views.row, partial(early_lines, frame=frame, width=width, colour=colour))
         self._ask(
             session, request, named.scope, options,
             lambda answer: session.reply(
                 request.id, self._drawn(answer, named, draw, asked_for_all=not paths and chosen is None)
             ),
+            rows,
         )  # fmt: skip
 
     def _drawer(

@@ -84,6 +84,14 @@ class OpenQueries:
         found = len(state.members)
         return state.discovering, found - len(state.need), found
 
+    def answered(self, query: QueryId) -> list[tuple[Repository, Standing]]:
+        """The repositories of an open query that are answered already, in order of their paths."""
+        state = self._engine.queries.get(query)
+        paths = set() if state is None else state.members - state.need.keys()
+        epoch = time.time()
+        found = [r for path in sorted(paths) if (r := self._engine.repositories.get(path)) is not None]
+        return [(repository, repository.standing(fresh=True, epoch=epoch)) for repository in found]
+
     def complete(self, query: QueryId) -> None:
         """The engine says that every repository is answered, or that it waited long enough: tell."""
         opened = self._open.pop(query, None)

@@ -365,6 +365,19 @@ def _below(cell: Cell, width: int, colour: Palette) -> str:
     return "\n" + _GAP + (f"\x1b[{look}m{text}\x1b[0m" if look else text)
 
 
+_EARLY_WIDTHS = {"dir": 44, "branch": 20, "changes": 16, "tracking": 9, "note": 40}
+
+
+def early_lines(rows: Sequence[Row], *, frame: Frame, width: int, colour: Palette) -> list[str]:
+    """Lines of a table whose other rows are not known yet: columns of fixed widths, cut at `width`."""
+    widths = _layout([(_BY_NAME[name], size) for name, size in _EARLY_WIDTHS.items()], width)
+    lines = []
+    for row in rows:
+        drawn = [_draw(column.cell(row, frame), column, size, colour, links=False) for column, size in widths.items()]
+        lines.append(_GAP.join(drawn).rstrip())
+    return lines
+
+
 def _line(text: str, width: int | None) -> str:
     return (text if width is None else clip_end(text, width)) + "\n"
 

@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,32 @@ def test_progress_on_a_terminal_is_gone_when_done(daemon: FakeDaemon) -> None:
     assert second.startswith("analysing 3/9 [##########....")
     assert blank.strip() == "" and len(blank) >= len(first) and end == ""
     assert not Progress(shown=False).wanted
+
+
+def test_early_rows_stand_above_the_progress_as_long_as_there_is_room_and_are_wiped_out(daemon: FakeDaemon) -> None:
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (6, 80))
+    script = (
+        "from gitwatch import progress; progress._BETWEEN_S = 0\n"
+        "with progress.Progress(shown=True, above_table=True) as p:\n"
+        "  assert p.room == 4\n"
+        "  state = {'phase': 'analysing', 'found': 9, 'done': 3, 'total': 9}\n"
+        "  p.on_notification('progress', [{**state, 'rows': ['one']}])\n"
+        "  progress._BLINK_S = p._next = 0\n"
+        "  p.on_notification('progress', [{**state, 'rows': ['two']}])\n"
+        "  p.on_notification('progress', [state])\n"
+        "  p.on_notification('progress', [{**state, 'rows': ['three', 'four', 'five', 'six']}])\n"
+    )
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": ""}
+    subprocess.run([sys.executable, "-c", script], stdout=follower, env=environment, check=True)
+    os.close(follower)
+    drawn = os.read(leader, 4096).decode().replace("\r\n", "\n")
+    os.close(leader)
+    bar = "analysing 3/9 [##########....................]"
+    assert drawn == (
+        f"\r\x1b[Kone\ntwo\n\r{bar}\r{bar}\r\x1b[Kthree\nfour\n\r{bar}"  # the screen is full
+        "\r\x1b[4A\x1b[J"
+    )
 
 
 def test_fast_answers_draw_no_progress(daemon: FakeDaemon) -> None:

@@ -13,6 +13,7 @@ from gitwatchd.render.table import (
     NoSuchColumn,
     Row,
     age_shown,
+    early_lines,
     parse_columns,
     path_shown,
     row_of,
@@ -54,6 +55,19 @@ BUSY = Facts(
     mtime=NOW - 7200,
 )  # fmt: skip
 CLEAN = Facts(oid=b"1a2b3c4d5e6f", branch=b"main", counts=Counts(), upstream=upstream(), mtime=NOW - 5)
+
+
+def test_early_lines_have_their_places_whatever_else_will_come() -> None:
+    lines = early_lines(
+        [row(facts=BUSY), row(b"/home/u/other", CLEAN, State.FAILED, "no")],
+        frame=Frame(b"/home/u/src", b"/home/u", NOW), width=80, colour={},
+    )  # fmt: skip
+    assert [line.split() for line in lines] == [
+        ["a", "main", "+3", "~2", "?1", "!1", "↑2", "↓3"],
+        ["~/other", "main", "clean", "=", "failed:", "no"],
+    ]
+    assert lines[0].index("main") == lines[1].index("main")
+    assert max(map(width_of, lines)) <= 80
 
 
 def test_everything_there_is_to_say() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gitwatchd.engine.engine import MANY_WALKS, WALK_SLOTS
+from gitwatchd.wire.blocking import Connection
 from tests.zoo.commands import Git, ask_judge, new_repository
 from tests.zoo.comparison import compare_all
-from tests.zoo.daemon import Client
+from tests.zoo.daemon import Client, Daemon
 from tests.zoo.nursery import append, write
 from tests.zoo.waiting import wait_until
 
@@ -58,6 +60,19 @@ def test_all_are_in_the_first_answer_as_git_has_them_and_then_all_are_watched(
     for path in fleet:
         append(path / ("c" if path.name == "nested" else "a"), b"later\n")
     assert compare_all(client, [path for path in fleet if str(path) != unsafe]) == []
+
+
+def test_a_terminal_is_told_rows_while_the_rest_is_looked_at(daemon: Daemon, fleet: list[Path]) -> None:
+    told: list[dict[str, Any]] = []
+    connection = Connection(daemon.places.socket, 30.0)
+    try:
+        options = {"paths": [str(fleet[0].parent)], "width": 80, "rows": 7, "progress": True}
+        view = connection.call("render", "status", options, on_notification=lambda _, params: told.extend(params))
+    finally:
+        connection.close()
+    rows = [line.split()[0] for each in told for line in each.get("rows", ())]
+    assert len(rows) == len(set(rows)) == 7
+    assert set(rows) <= {line.split()[0] for line in view["text"].splitlines()[2:-1]}
 
 
 def test_a_change_between_the_first_answer_and_the_watch_is_in_the_next_answer(
