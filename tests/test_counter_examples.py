@@ -124,3 +124,57 @@ def _let_the_index_settle(git: Git) -> None:
         probe.write_bytes(b"")
         if probe.stat().st_ctime_ns - index.stat().st_ctime_ns > 50_000_000:
             return
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("remotes/old", b"URL: ../elsewhere\nPull: refs/heads/*:refs/remotes/old/*\n"),
+        ("branches/old", b"../elsewhere#main\n"),
+    ],
+)
+def test_a_remote_that_a_file_defines_as_of_old(client: Client, git: Git, place: str, text: bytes) -> None:
+    git("update-ref", "refs/remotes/old/main", "HEAD")
+    git("update-ref", "refs/heads/old", "HEAD")
+    git("config", "branch.main.remote", "old")
+    git("config", "branch.main.merge", "refs/heads/main")
+    expect_git_s(client, git)
+    write(git.path / ".git" / place, text)
+    expect_git_s(client, git)
+    git("commit", "-q", "--allow-empty", "-m", "one ahead")
+    expect_git_s(client, git)
+    write(git.path / ".git" / place, text.replace(b"main", b"other").replace(b"/heads/*", b"/heads/main"))
+    expect_git_s(client, git)
+    (git.path / ".git" / place).unlink()
+    expect_git_s(client, git)
+
+
+@pytest.mark.parametrize(
+    ("remote", "merge", "refs"),
+    [
+        ("origin", "refs/heads/HEAD", ("refs/remotes/origin/HEAD",)),
+        ("origin", "refs/heads/x/HEAD", ("refs/remotes/origin/x/HEAD",)),
+        ("origin", "refs/heads/HEAD", ("refs/remotes/origin/HEAD", "refs/heads/origin", "refs/tags/origin")),
+        (".", "side", ("refs/heads/side",)),
+        (".", "side", ("refs/heads/side", "refs/tags/side")),
+        (".", "HEAD", ()),
+        (".", "refs/heads/../x", ()),
+        (".", "refs/heads/none", ()),
+        ("", "refs/heads/main", ()),
+        ("origin", "main", ("refs/remotes/origin/main",)),
+    ],
+)
+def test_odd_upstreams(client: Client, git: Git, remote: str, merge: str, refs: tuple[str, ...]) -> None:
+    git("config", "remote.origin.url", "../elsewhere")
+    git("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
+    expect_git_s(client, git)
+    for ref in refs:
+        git("update-ref", ref, "HEAD")
+    git("commit", "-q", "--allow-empty", "-m", "one ahead")
+    git("config", "branch.main.remote", remote)
+    git("config", "branch.main.merge", merge)
+    expect_git_s(client, git)
+    append(git.path / "top", b"2\n")
+    expect_git_s(client, git)
+    git("commit", "-qam", "two ahead")
+    expect_git_s(client, git)

@@ -27,6 +27,7 @@ from gitwatchd.git.objects import Objects
 from gitwatchd.git.porcelain import Headers, Status, count, encode
 from gitwatchd.git.refs import Refs, count_stashes, read_refs
 from gitwatchd.git.repository_config import RepositoryConfig
+from gitwatchd.incremental.terms import Inexact
 from gitwatchd.model.report import Facts, Tracking
 from gitwatchd.model.repository import Location
 
@@ -170,6 +171,8 @@ class _Tracking:
         """Full names of the upstream's and of the push target's ref."""
         if self._resolved is None:
             if remotes.git_must_resolve(self._config, branch):
+                if not self._objects.may_start_git:
+                    raise Inexact("only git can say what the branch tracks")
                 self._resolved = _or_none(lambda: _ask_git(self._location, branch)) or (None, None)
             else:
                 self._resolved = (

@@ -64,11 +64,12 @@ class Objects:
     """
 
     __slots__ = (
-        "_asks_git", "_common_dir", "_database", "_directory", "_git_dir", "_is_open", "_may_start_git", "_oid_bytes",
+        "_asks_git", "_common_dir", "_database", "_directory", "_git_dir", "_is_open", "_oid_bytes",
+        "may_start_git",
     )  # fmt: skip
 
     def __init__(self, location: Location, *, may_start_git: bool = True) -> None:
-        self._may_start_git = may_start_git
+        self.may_start_git = may_start_git
         self._git_dir = location.git_dir
         self._common_dir = location.common_dir
         self._directory = location.common_dir + b"/objects"
@@ -287,7 +288,7 @@ class Objects:
     # Asked of git.
 
     def _git(self, *arguments: str | bytes, stdin: bytes = b"") -> bytes:
-        if not self._may_start_git:
+        if not self.may_start_git:
             raise ObjectsUnreadable("only git can read these objects")
         answer = run_git(arguments, cwd=self._git_dir, timeout_s=_GIT_TIMEOUT_S, stdin=stdin)
         if answer.returncode:

@@ -1,19 +1,24 @@
 """Where a branch fetches from and pushes to, by configuration: ref names and URLs, as git resolves them.
 
-Owns nothing, keeps nothing, does no I/O. The rules are those of git's remote.c (`branch_get_upstream`,
-`branch_get_push`, `alias_url`). What is not reproduced says so: with negative refspecs versions of git differ
-(`git_must_resolve`), and then git is asked.
+Owns nothing, keeps nothing; of the disk it sees no more than whether there is a remote's file of old. The rules are
+those of git's remote.c (`branch_get_upstream`, `branch_get_push`, `alias_url`). What is not reproduced says so
+(`git_must_resolve`), and then git is asked: versions of it differ there.
 Invariant: no URL leaves here with a password or token in it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 
 from gitwatchd.git.repository_config import RepositoryConfig
 
 _HEADS = b"refs/heads/"
+_PLAIN_REF = re.compile(rb"refs(?:/(?!\.)(?:(?!\.\.|@\{)[^\x00-\x20~^:?*\[\\\x7f/])+(?<!\.)(?<!\.lock))+(?<!/HEAD)")
+"""A name that every git takes for a ref and shortens in the same way."""
+_OF_OLD = (b"remotes", b"branches")
+"""Where remotes were defined before there was configuration for them, a file each; most versions of git still look."""
 _SCHEME_USERINFO = re.compile(rb"([a-zA-Z][a-zA-Z0-9+.-]*)://([^/?#\s]*)@")
 _SCP_PASSWORD = re.compile(rb"^([^/@:\s]+):[^/@\s]*@(?=[^/:@\s]+:)")
 
@@ -71,9 +76,35 @@ def push_url(config: RepositoryConfig, remote: bytes) -> bytes | None:
 
 def git_must_resolve(config: RepositoryConfig, branch: bytes) -> bool:
     """Whether `upstream_ref` and `push_ref` may differ from what the installed git says."""
-    remotes = {fetch_remote(config, branch) or b"origin", push_remote(config, branch)}
+    fetched = fetch_remote(config, branch)
+    remotes = {fetched or b"origin", push_remote(config, branch)}
     keys = [b"remote." + remote + kind for remote in remotes for kind in (b".fetch", b".push")]
-    return any(value.startswith(b"^") for key in keys for value in config.get_all(key))
+    if any(value.startswith(b"^") for key in keys for value in config.get_all(key)):
+        return True
+    if any(_has_file_of_old(config, remote) for remote in remotes):
+        return True
+    upstream = upstream_ref(config, branch)
+    return fetched == b"" or (upstream is not None and not _PLAIN_REF.fullmatch(upstream))
+
+
+def directories_of_old(config: RepositoryConfig) -> list[bytes]:
+    """Directories in which a file may define a remote that some branch names and the configuration does not define."""
+    named = {entry.value for entry in config.entries if entry.key.startswith(b"branch.")
+             and entry.key.endswith(b".remote")}  # fmt: skip
+    if all(remote is None or config.find(b"remote." + remote + b".url") or not _is_nick(remote) for remote in named):
+        return []
+    return [config.location.common_dir + b"/" + name for name in _OF_OLD]
+
+
+def _has_file_of_old(config: RepositoryConfig, remote: bytes) -> bool:
+    if config.find(b"remote." + remote + b".url") is not None or not _is_nick(remote):
+        return False
+    return any(os.path.lexists(b"/".join((config.location.common_dir, name, remote))) for name in _OF_OLD)
+
+
+def _is_nick(remote: bytes) -> bool:
+    """Whether it can be the name of a file of old."""
+    return remote not in (b"", b".", b"..") and b"/" not in remote and b"\0" not in remote
 
 
 def upstream_ref(config: RepositoryConfig, branch: bytes) -> bytes | None:

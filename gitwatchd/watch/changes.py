@@ -25,6 +25,8 @@ class Role(Enum):
     """rebase-merge, rebase-apply, sequencer."""
     WORKTREES = auto()
     """common/worktrees and the git dirs in it."""
+    REMOTES = auto()
+    """remotes, branches: files that define a remote, as configuration does."""
     MODULE = auto()
     """The git dir of a submodule, and its refs."""
     NESTED = auto()
@@ -131,6 +133,8 @@ def aspect_of(role: Role, name: bytes) -> Aspect:
             return Aspect.STASH if name == b"stash" else Aspect.REFS
         case Role.LOGS:
             return Aspect.STASH if name in (b"stash", b"refs") else Aspect.NOTHING
+        case Role.REMOTES:
+            return Aspect.CONFIG
         case Role.ACTION:
             return Aspect.ACTION
         case Role.WORKTREES:

@@ -19,6 +19,7 @@ from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.files import read_regular
 from gitwatchd.git.ignore import exclude_files
 from gitwatchd.git.layout import linked_worktrees, read_location
+from gitwatchd.git.remotes import directories_of_old
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
 from gitwatchd.git.worktree import Enter, Found, Tree, meet_gitlink, read_tree, walk_directories
 from gitwatchd.model.repository import Location
@@ -48,6 +49,7 @@ class RepositoryWalk:
         self._watch_git_directories()
         if not self._location.bare:
             config = read_config(self._location)
+            self._watch_remotes(config)
             self._watch.rules = _rules_outside(self._location, config)
             self._walk_tree(self._location, config, b"", [b""], 0)
 
@@ -58,6 +60,8 @@ class RepositoryWalk:
         if self._location.bare:
             return
         config = read_config(self._location)
+        if GIT_DIRECTORIES in directories:
+            self._watch_remotes(config)
         rules = _rules_outside(self._location, config)
         if rules != self._watch.rules:
             # What was ignored anywhere in the worktree may have to be watched from now on.
@@ -171,6 +175,10 @@ class RepositoryWalk:
         for linked in linked_worktrees(common_dir):
             if linked != git_dir:
                 self._add(linked, Role.WORKTREES, b"")
+
+    def _watch_remotes(self, config: RepositoryConfig) -> None:
+        for directory in directories_of_old(config):
+            self._add(directory, Role.REMOTES, b"")
 
     def _add_recursively(self, path: bytes, role: Role, prefix: bytes) -> None:
         stack = [path]
