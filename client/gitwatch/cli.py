@@ -63,6 +63,9 @@ COMMANDS: Mapping[str, tuple[str, str, Mapping[str, str], int, int]] = {
     "daemon restart": ("control", "restart", {}, 0, 0),
     "daemon status": ("control", "status", {}, 0, 0),
     "daemon logs": ("control", "logs", {}, 0, 0),
+    "service install": ("service", "install", {}, 0, 0),
+    "service uninstall": ("service", "uninstall", {}, 0, 0),
+    "service status": ("service", "status", {}, 0, 0),
     "completion": ("completion", "completion", {}, 1, 1),
     "help": ("help", "help_command", {}, 0, 2),
 }

@@ -30,12 +30,12 @@ def start(invocation: Invocation) -> int:
 
 
 def stop(invocation: Invocation) -> int:
-    output.write_text("stopped\n" if _stop(invocation) else "not running\n")
+    output.write_text("stopped\n" if stop_daemon(invocation) else "not running\n")
     return 0
 
 
 def restart(invocation: Invocation) -> int:
-    _stop(invocation)
+    stop_daemon(invocation)
     return start(invocation)
 
 
@@ -83,7 +83,7 @@ def _systemd_runs_it(invocation: Invocation) -> bool:
     return find_unit(os.environ) is not None and systemctl("is-active", "gitwatchd.service")
 
 
-def _stop(invocation: Invocation) -> bool:
+def stop_daemon(invocation: Invocation) -> bool:
     """Whether there was one to stop."""
     from gitwatch.autostart import UNITS, find_unit, systemctl
 

@@ -31,6 +31,7 @@ usage: gitwatch [--state-dir DIR] COMMAND [OPTION...] [PATH...]
   watch [PATH...]       the table, kept up to date
   events [PATH...]      a line of JSON for each change
   daemon start|stop|restart|status|logs
+  service install|uninstall|status
   completion SHELL      what makes Tab complete
   help [COMMAND]
 
@@ -164,6 +165,13 @@ wrong with that file; until it is put right, what it said before is in force.
 usage: gitwatch daemon start|stop|restart|status|logs
 
 Commands start the daemon themselves when none runs. `status` exits 4 when none does.
+""",
+    "service": """\
+usage: gitwatch service install|uninstall|status
+
+The daemon as a systemd user service: its socket is opened at login, and the first command starts it. `install` writes
+the units with the right path of this installation; doing it again brings them up to date. `uninstall` removes what
+`install` made. `status` exits 1 when it is not installed. Units that somebody else wrote are left alone (exit 1).
 """,
     "completion": """\
 usage: gitwatch completion bash|zsh|fish

@@ -136,6 +136,13 @@ def test_names_are_the_running_daemons(known: FakeDaemon) -> None:
     assert known.calls("status") == [[[], {"wait_s": 0, "fields": ["path"]}]]
 
 
+def test_a_daemon_that_refuses_says_nothing(daemon: FakeDaemon) -> None:
+    daemon.answers["status"] = {"error": [1, "no"]}
+    daemon.start()
+    done = complete(daemon, "zsh", "status", "a")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 # ---- real shells
 
 
