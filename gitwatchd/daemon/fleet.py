@@ -25,7 +25,7 @@ from gitwatchd.daemon.configuration import Configuration
 from gitwatchd.daemon.queries import OnComplete, OpenQueries, Scope
 from gitwatchd.daemon.recorder import Recorder
 from gitwatchd.daemon.roots import Roots
-from gitwatchd.daemon.trust import Trust
+from gitwatchd.daemon.trust import Trust, is_trusted
 from gitwatchd.engine.engine import Engine
 from gitwatchd.engine.events import (
     Analyse,
@@ -122,7 +122,7 @@ class Fleet:
         """What the open requests allow; None: none of them said."""
         self.roots = Roots(intent, self._discover)
         self.roots.configure(self._configured_roots(), configuration.settings.ignore)
-        self._trust = Trust(intent)
+        self._trust = Trust(intent, configuration)
         self._seen_in_vain: set[RepoPath] = set()
         """Walks looked at these without coming to a status: the analysis need not try that again."""
         self._jobs: dict[RepoPath, Job] = {}
@@ -219,10 +219,11 @@ class Fleet:
         if (now.roots, now.ignore) != (before.roots, before.ignore):
             self._configure_roots(look_everywhere=not set(before.ignore) <= set(now.ignore))
         self.limit_jobs(self._most_jobs)
-        if now.limits.timeout_s != before.limits.timeout_s:
-            for repository in list(self.engine.repositories.values()):
-                if isinstance(repository.outcome, Failed):  # for want of time, perhaps: also one that is at it again
-                    self._feed(Changed(repository.path, whole=True))
+        more_time = now.limits.timeout_s != before.limits.timeout_s
+        for repository in list(self.engine.repositories.values()):
+            failed = more_time and isinstance(repository.outcome, Failed)  # perhaps for want of it
+            if failed or is_trusted(now, repository.path) != is_trusted(before, repository.path):
+                self._feed(Changed(repository.path, whole=True))
 
     def _configure_roots(self, *, look_everywhere: bool) -> None:
         added = self.roots.configure(self._configured_roots(), self.configuration.settings.ignore)

@@ -1,25 +1,39 @@
 """Which repositories may run the filter drivers of their own configuration.
 
-Owns nothing: the decisions are the user's and lie with `Intent`. Runs: serving thread. Whether a decision still holds
-is for the analysis to say, right before it would run them.
+Owns nothing: the decisions are the user's and lie with `Intent`, or in the globs of `config.toml`. Runs: serving
+thread. Whether a decision still holds is for the analysis to say, right before it would run them.
 """
 
 from __future__ import annotations
 
 import time
 
-from gitwatchd.model.repository import Location
+from gitwatchd.daemon.configuration import Configuration
+from gitwatchd.model.repository import ANY_DRIVERS, Location
+from gitwatchd.settings.model import Settings
 from gitwatchd.store.intent import Intent
 
 _GRANT_TIMEOUT_S = 10.0
 
 
+def is_trusted(settings: Settings, path: bytes) -> bool:
+    """Whether a glob of `config.toml` says so: it names a place, whatever the drivers there are or become."""
+    if not settings.trust:
+        return False
+    from gitwatchd.settings.globs import covers
+
+    return covers(settings.trust, path)
+
+
 class Trust:
-    def __init__(self, intent: Intent) -> None:
+    def __init__(self, intent: Intent, configuration: Configuration) -> None:
         self._intent = intent
+        self._configuration = configuration
 
     def allowed(self, location: Location) -> bytes | None:
-        """Digest of the drivers that the user allowed for this repository."""
+        """What `Job.trusted` is to be for this repository."""
+        if is_trusted(self._configuration.settings, location.path):
+            return ANY_DRIVERS
         return self._intent.trusted(location.path)
 
     def grant(self, location: Location) -> None:

@@ -48,6 +48,10 @@ class Shortage:
     """Those that discovery held at that moment."""
 
 
+ANY_DRIVERS = b"*"
+"""Stands for every digest of filter drivers: the user trusts whatever lies at that place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One whole analysis (L3) of one repository."""
@@ -57,7 +61,7 @@ class Job:
     """Directory (0700) for private copies of indexes; created by its user."""
     timeout_s: float
     trusted: bytes | None
-    """Digest of the filter drivers of its own configuration that the user allowed; None: none."""
+    """Digest of the filter drivers of its own configuration that the user allowed, or ANY_DRIVERS; None: none."""
     reuse_index: bool = True
     """A private copy that git refreshed earlier may be used: neither attributes nor configuration changed since. What
     they convert decides whether a file is clean, and the refreshed copy has forgotten that it was asked."""

@@ -10,6 +10,7 @@ import pytest
 
 from tests.scenarios.commands import Gitwatch
 from tests.zoo.commands import Git, judge
+from tests.zoo.daemon import Client
 from tests.zoo.nursery import configure
 
 
@@ -136,3 +137,25 @@ def test_a_driver_of_the_user_s_own_configuration_needs_no_trust(
     assert b"[filter" in (home / ".gitconfig").read_bytes()
     assert gitwatch.porcelain(git.path) == judge(git.path)
     assert gitwatch.reports(git.path)[0]["state"] == "fresh"
+
+
+def test_a_trusted_place_is_trusted_whatever_the_drivers_and_not_a_moment_longer(
+    gitwatch: Gitwatch, repository: Callable[..., Git], program: Callable[..., str], ran: Path
+) -> None:
+    git = with_filter(repository, program("clean"))
+    gitwatch.state.mkdir(exist_ok=True)
+    config = gitwatch.state / "config.toml"
+    config.write_text(f'trust = ["{git.path.parent}/other*"]\n')
+    assert gitwatch("status", "--porcelain=v2", git.path).returncode == 3
+    config.write_text(f'trust = ["{git.path.parent}/filt*"]\n')
+    assert gitwatch.porcelain(git.path) == judge(git.path)
+    assert (ran / "clean").exists()
+    git("config", "filter.own.clean", program("another"))
+    (git.path / "a.txt").write_bytes(b"3\n")
+    assert gitwatch.porcelain(git.path) == judge(git.path)
+    assert (ran / "another").exists()
+    with Client(gitwatch.places.socket) as client:
+        assert [client.reports(git.path)[0]["state"] for _ in range(2)] == ["fresh", "fresh"]
+        config.write_text("")
+        assert client.reports(git.path)[0]["state"] == "unsafe"
+    assert gitwatch("status", "--porcelain=v2", git.path).returncode == 3
