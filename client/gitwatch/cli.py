@@ -51,7 +51,7 @@ COMMANDS: Mapping[str, tuple[str, str, Mapping[str, str], int, int]] = {
     "roots add": ("repositories", "add_root", {"--include-ignored": FLAG}, 1, 1),
     "roots rm": ("repositories", "remove_root", {}, 1, 1),
     "roots list": ("repositories", "list_roots", {}, 0, 0),
-    "refresh": ("repositories", "refresh", {"--timeout": SECONDS}, 0, _ANY),
+    "refresh": ("repositories", "refresh", {"--timeout": SECONDS, "--no-progress": FLAG}, 0, _ANY),
     "verify": ("repositories", "verify", {"--timeout": SECONDS}, 0, _ANY),
     "trust": ("repositories", "trust", {}, 1, 1),
     "doctor": ("repositories", "doctor", {"--json": FLAG, "--dump": FLAG}, 0, 0),

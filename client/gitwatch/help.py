@@ -120,9 +120,10 @@ usage: gitwatch roots add [--include-ignored] PATH
 Directories whose repositories are watched for ever. (Those merely asked for are forgotten after 14 days.)
 """,
     "refresh": """\
-usage: gitwatch refresh [--timeout S] [PATH...]
+usage: gitwatch refresh [--timeout S] [--no-progress] [PATH...]
 
-Search these directories again and analyse every repository in them, whatever the daemon believes.
+Search these directories again and analyse every repository in them, whatever the daemon believes; it returns when that
+is done. Exit 1 when some repository failed, or was not finished in time.
 """,
     "verify": """\
 usage: gitwatch verify [--timeout S] [PATH...]

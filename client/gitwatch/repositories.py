@@ -64,9 +64,23 @@ def _kept(root: dict[str, Any]) -> str:
 
 
 def refresh(invocation: Invocation) -> int:
-    count = _call(invocation, "refresh", invocation.paths())["repositories"]
-    _say(f"refreshed {_repositories(count)}")
-    return 0
+    from gitwatch.progress import Progress
+    from gitwatch.status import wait_option
+
+    paths = invocation.paths()
+    link = connect(invocation)
+    with Progress(shown=not invocation.has("--no-progress")) as progress:
+        answer = link.call(
+            "refresh", paths, {**wait_option(invocation), "progress": progress.wanted},
+            timeout_s=invocation.remaining_s(), on_notification=progress.on_notification,
+        )  # fmt: skip
+    unfinished, failed = answer["unfinished"], answer["failed"]
+    _say(f"refreshed {_repositories(answer['repositories'] - unfinished)}")
+    if unfinished:
+        output.complain(f"{unfinished} not finished in time: they go on, and `gitwatch status` waits for them")
+    if failed:
+        output.complain(f"{failed} failed: `gitwatch status` says why")
+    return int(bool(unfinished or failed))
 
 
 def verify(invocation: Invocation) -> int:

@@ -380,8 +380,9 @@ class Fleet:
             return list(scope.only)
         return [repository.path for repository in self.listed(scope.tops)]
 
-    def refresh(self, scope: Scope) -> int:
-        """Trust nothing that is known of these repositories: walk and analyse them anew."""
+    def refresh(self, scope: Scope) -> None:
+        """Trust nothing that is known of these repositories: walk and analyse them anew. Who asks after this is
+        answered when that is done."""
         members = self._members(scope)
         self.start()
         for path in members:
@@ -389,7 +390,6 @@ class Fleet:
         self.roots.configure(self._configured_roots(), self.roots.ignore)  # links on the way may lead elsewhere now
         for top in scope.tops:
             self.roots.look(top)
-        return len(members)
 
     # ---- the audit's view
 

@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +43,7 @@ from gitwatchd.engine.events import QueryId
 from gitwatchd.engine.repository import Repository
 from gitwatchd.errors import EnvironmentFailure, UserError
 from gitwatchd.loop import Loop, Timer
-from gitwatchd.model.report import Standing, text_or_bytes
+from gitwatchd.model.report import Standing, State, text_or_bytes
 from gitwatchd.model.repository import Analysed, RepoPath
 from gitwatchd.render.config_view import render_config
 from gitwatchd.render.doctor_view import doctor_failed, render_doctor
@@ -414,8 +415,23 @@ class Methods:
         )  # fmt: skip
 
     def _refresh(self, session: Session, request: Request) -> None:
+        """Look at everything anew, and answer when that is done."""
         named = _name_strictly(self._fleet, request)
-        session.reply(request.id, {"repositories": self._fleet.refresh(named.scope)})
+        options = options_of(request.params, 1)
+        _waiting_options(options)  # before anything is begun that nobody would wait for
+        self._fleet.refresh(named.scope)
+
+        def tell(answer: Answer) -> None:
+            states = Counter(standing.state for _repository, standing in answer.repositories)
+            session.reply(
+                request.id,
+                {
+                    "repositories": len(answer.repositories), "failed": states[State.FAILED],
+                    "unfinished": states[State.PENDING] + states[State.STALE],
+                },
+            )  # fmt: skip
+
+        self._ask(session, request, named.scope, options, tell)
 
     def _verify(self, session: Session, request: Request) -> None:
         """Compare what would be answered with what git says now."""

@@ -47,7 +47,7 @@ def test_verify_exits_1_on_a_difference(daemon: FakeDaemon, gitwatch: Gitwatch) 
 
 
 def test_refresh_trust_and_doctor(daemon: FakeDaemon, gitwatch: Gitwatch, tmp_path: Path) -> None:
-    daemon.answers["refresh"] = {"result": {"repositories": 1}}
+    daemon.answers["refresh"] = {"result": {"repositories": 1, "failed": 0, "unfinished": 0}}
     daemon.answers["trust"] = {"result": None}
     daemon.answers["render"] = {"result": {"text": "well\n", "notes": [], "failed": 1}}
     daemon.start()
@@ -55,6 +55,16 @@ def test_refresh_trust_and_doctor(daemon: FakeDaemon, gitwatch: Gitwatch, tmp_pa
     assert gitwatch("trust", ".").returncode == 0
     done = gitwatch("doctor")
     assert (done.returncode, done.stdout) == (1, b"well\n")
-    assert daemon.calls("refresh") == [[[os.fsencode(tmp_path)]]]
+    assert daemon.calls("refresh") == [[[os.fsencode(tmp_path)], {"progress": False}]]
     assert daemon.calls("trust") == [[os.fsencode(tmp_path)]]
     assert daemon.calls("render") == [["doctor", {"width": None, "colour": False}]]
+
+
+def test_refresh_says_what_failed_and_what_is_not_finished(daemon: FakeDaemon, gitwatch: Gitwatch) -> None:
+    daemon.answers["refresh"] = {"result": {"repositories": 7, "failed": 1, "unfinished": 2}}
+    daemon.start()
+    done = gitwatch("refresh", "--timeout", "10")
+    assert (done.returncode, done.stdout) == (1, b"refreshed 5 repositories\n")
+    assert b"2 not finished in time" in done.stderr and b"1 failed" in done.stderr
+    ((_paths, options),) = daemon.calls("refresh")
+    assert 0 < options["wait_s"] < 10

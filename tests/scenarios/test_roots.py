@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.commands import Gitwatch
+from tests.scenarios.commands import Gitwatch, HangingGit, for_git_alone
 from tests.zoo.commands import Git, judge, new_repository
+from tests.zoo.daemon import Daemon
 
 
 @pytest.fixture
@@ -64,6 +65,28 @@ def test_refresh_looks_again(gitwatch: Gitwatch, root: Path) -> None:
     assert gitwatch("refresh").stdout == b"refreshed 3 repositories\n"
     assert gitwatch("refresh", root / "one").stdout == b"refreshed 1 repository\n"
     assert gitwatch.porcelain(root / "one") == judge(root / "one")
+
+
+def test_refresh_returns_when_everything_is_done(
+    root: Path, tmp_path: Path, held_daemon: Daemon, hanging_git: HangingGit
+) -> None:
+    """Also what it finds on its way; and what takes longer than one waits is said to."""
+    for_git_alone(Git(root / "two"))
+    with held_daemon.connect() as client:
+        assert [r["state"] for r in client.reports(root)] == ["fresh", "fresh"]
+        deep = new_repository(root / "1/2/3/4/5/6/deep", {"a": b"1\n"}, "--template=")
+        os.link(root / "one/a", tmp_path / "outside")
+        (tmp_path / "outside").write_bytes(b"changed behind its back\n")
+        assert client.call("refresh", [str(root)]) == {"repositories": 3, "failed": 0, "unfinished": 0}
+        told = {r["path"]: (r["state"], r["dirty"]) for r in client.reports(root, wait_s=0)}
+        assert told == {
+            str(deep.path): ("fresh", False), str(root / "one"): ("fresh", True), str(root / "two"): ("fresh", False),
+        }  # fmt: skip
+        (root / "one/.git/index").write_bytes(b"no index")
+        assert client.call("refresh", [str(root)]) == {"repositories": 3, "failed": 1, "unfinished": 0}
+        hanging_git.hold()
+        assert client.call("refresh", [str(root / "two")], {"wait_s": 0.2})["unfinished"] == 1
+        hanging_git.release()
 
 
 def test_what_the_kernel_does_not_report_is_found_by_verify_and_refresh(
