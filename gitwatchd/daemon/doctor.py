@@ -84,6 +84,10 @@ class Doctor:
             {"what": f"{os.fsdecode(path)}: cannot be read: {reason}", "hint": ""}
             for path, reason in fleet.roots.unreadable.items()
         ]
+        for problem, hint in ((fleet.cache_problem, "answers are right; a restart begins from what was written last"),
+                              (fleet.intent.problem, "nothing is lost while the daemon runs")):  # fmt: skip
+            if problem is not None:
+                degraded.insert(0, {"what": problem, "hint": hint})
         counted = fleet.watcher.counts()
         analyst = fleet.analyst
         return {

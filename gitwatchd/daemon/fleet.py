@@ -407,6 +407,11 @@ class Fleet:
         self.increments.drop(repository.path)
         self._feed(Changed(repository.path, whole=True))
 
+    @property
+    def cache_problem(self) -> str | None:
+        """Why reports cannot be written down at present."""
+        return self._cache.problem
+
     def save_all(self) -> None:
         """The cache was made anew: write down what is known."""
         for repository in self.engine.repositories.values():

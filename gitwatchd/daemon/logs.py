@@ -16,6 +16,7 @@ import faulthandler
 import logging
 import os
 import re
+import select
 import signal
 import stat
 import sys
@@ -54,7 +55,7 @@ def configure(path: bytes, *, foreground: bool, environ: Mapping[str, str]) -> D
     A file that cannot be written falls back to stderr. Uncaught exceptions of any thread are logged as well.
     """
     destination = _destination(foreground, environ)
-    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    handler: logging.Handler = NeverWaiting(2)
     problem: OSError | None = None
     if destination is Destination.FILE:
         try:
@@ -106,6 +107,35 @@ class ScrubUserinfo(logging.Filter):
         if record.stack_info:
             record.stack_info = scrub(record.stack_info)
         return True
+
+
+class NeverWaiting(logging.Handler):
+    """Standard error, which may be a pipe that nobody reads: the serving thread must not wait for that. A line that
+    there is no room for is lost, and the next that is written says how many were."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self._lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = f"[{self._lost} lines lost] " if self._lost else ""
+            line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
+            if text:
+                line = text.encode() + line
+            # A pipe that can be written has room for so much without waiting.
+            for at in range(0, len(line), select.PIPE_BUF):
+                ready = self._poll.poll(0)
+                if not ready or not ready[0][1] & select.POLLOUT:
+                    self._lost += 1
+                    return
+                os.write(self._fd, line[at : at + select.PIPE_BUF])
+            self._lost = 0
+        except (OSError, ValueError):
+            self.handleError(record)
 
 
 class PrivateRotatingFile(logging.Handler):

@@ -31,6 +31,8 @@ EXPIRY_EVERY_S = 3600.0
 BACKGROUND_AFTER_S = 0.25
 """The first replies after a start come from the cache; verification would compete with them for the interpreter."""
 
+_DESCRIPTORS = 8192
+
 USAGE = """usage: gitwatchd [--foreground] [--state-dir DIR] [--version]
 
 Keeps the git status of this user's repositories warm and answers `gitwatch`.
@@ -82,6 +84,7 @@ def _parse(arguments: Sequence[str]) -> tuple[bool | None, bytes | None]:
 
 def _serve(*, foreground: bool, state_dir: bytes | None) -> int:
     os.umask(0o077)
+    _raise_descriptor_limit()
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         del os.environ[name]
     where = places(os.environ, os.getuid(), state_dir)
@@ -96,6 +99,17 @@ def _serve(*, foreground: bool, state_dir: bytes | None) -> int:
         return _run_daemon(where)
     finally:
         lock.release()
+
+
+def _raise_descriptor_limit() -> None:
+    """The usual 1,024 is there for programs that use `select`; a thousand clients at once need more."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _run_daemon(where: Places) -> int:
@@ -176,7 +190,7 @@ class _Daemon:
         if intent.found_damaged is not None:
             self._doctor.problems.append(
                 {
-                    "what": "the file of roots and trust was damaged",
+                    "what": f"the file of roots and trust was damaged{intent.came_back}",
                     "hint": f"what was left of it: {os.fsdecode(intent.found_damaged)}",
                 }
             )
@@ -241,6 +255,7 @@ class _Daemon:
             self._last_expiry = now
             self._fleet.expire(time.time())
         self._fleet.give_up_lost()
+        self._fleet.intent.keep()
 
     def _nobody_asks(self, now: float) -> bool:
         """Neither for long enough nor by subscription; the next command starts a daemon in a fifth of a second."""

@@ -157,7 +157,9 @@ def _await_end(child: subprocess.Popen[bytes], deadline: float) -> None:
     """A child that has closed its outputs ends at once, or has a filter to wait for."""
     if child.poll() is None and hasattr(os, "pidfd_open"):
         with suppress(OSError), open(os.pidfd_open(child.pid), "rb", buffering=0) as ended:
-            select.select([ended], [], [], max(0.0, deadline - time.monotonic()))
+            poll = select.poll()  # not `select`, which takes no descriptor above 1,023
+            poll.register(ended, select.POLLIN)
+            poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
     child.wait(max(0.0, deadline - time.monotonic()))
 
 

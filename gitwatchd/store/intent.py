@@ -3,9 +3,10 @@
 Owns: the intent file, its connection, and a copy of its content in memory, so that reading costs nothing.
 Runs: one thread, the one that opened it (the serving thread); writes are synchronous, durable and rare. Plain
 sqlite3: this is opened at the start, where sqlite_utils would cost 90 ms.
-Invariant: nothing here is ever thrown away. A damaged file is renamed aside and told by `found_damaged`; one
-removed while the daemon runs is written back; one of a newer program is used as it is, or refused, never
-changed.
+Invariant: nothing here is ever thrown away. A damaged file is renamed aside and told by `found_damaged`, and
+the copy made after the last decision takes its place; one removed while the daemon runs is written back; one of
+a newer program is used as it is, or refused, never changed.
+Invariant: only files of this user count: another's could grant trust.
 Invariant: schemas only grow (new tables, new columns with defaults), so an older program may use a newer
 file.
 Never: a write-ahead log (the home may be on a network), a write for each question asked.
@@ -13,6 +14,7 @@ Never: a write-ahead log (the home may be on a network), a write for each questi
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -28,6 +30,7 @@ KEPT_UNASKED_S = 14 * 86400.0
 _ASKED_RESOLUTION_S = 3600.0
 """`asked_at` on disk may lag by this much: a sync for each question would cost more than the answer."""
 _BUSY_S = 2.0
+_COPY = b".copy"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _MIGRATIONS = (
@@ -69,6 +72,10 @@ class Intent:
         self._path = path
         self.found_damaged: bytes | None = None
         """Where a damaged file now lies; its content is not in use. For the log and `doctor`."""
+        self.came_back = ""
+        """... and what is in use in its stead, for the same."""
+        self.problem: str | None = None
+        """Why the file on disk is not what is known here (one line), since the last `keep`. For `doctor`."""
         self._roots: dict[bytes, Root] = {}
         self._asked: dict[bytes, float] = {}
         """Newer than what is on disk, by less than `_ASKED_RESOLUTION_S`."""
@@ -159,6 +166,15 @@ class Intent:
         else:
             self._settings[name] = value
 
+    def keep(self) -> None:
+        """Look after the file: one that was removed is written back before this process can end. Never raises."""
+        self.problem = None
+        if _identity(self._path) != self._identity:
+            try:
+                self._come_back()
+            except (sqlite3.Error, OSError, EnvironmentFailure) as error:
+                self.problem = f"roots and trust are not on disk: {str(error).splitlines()[0]}"
+
     def close(self) -> None:
         """Also writes the times of the last questions, if it can."""
         with suppress(EnvironmentFailure):
@@ -168,6 +184,7 @@ class Intent:
                         "UPDATE root SET asked_at = ? WHERE path = ?",
                         [(t, path) for path, t in self._asked.items()],
                     )
+        self.keep()
         self._connection.close()
 
     def _current(self, root: Root) -> Root:
@@ -191,6 +208,7 @@ class Intent:
                 self._come_back()
             with _transaction(self._connection):
                 yield self._connection
+            self._copy()
         except (sqlite3.Error, OSError) as error:
             raise _unavailable(self._path, error) from error
 
@@ -217,14 +235,36 @@ class Intent:
         self._connection.close()
         self._connection = self._opened()
 
+    def _copy(self) -> None:
+        """What was decided, once more, for the day on which the file is damaged. A full disk costs only that."""
+        aside = self._path + _COPY + b".new"
+        with suppress(sqlite3.Error, OSError):
+            with suppress(FileNotFoundError):
+                os.unlink(aside)
+            _create_private(aside)
+            connection = _connect(aside)
+            try:
+                for quick in ("journal_mode = OFF", "synchronous = OFF"):  # nobody knows it until it has its name
+                    connection.execute(f"PRAGMA {quick}")
+                self._connection.backup(connection)
+            finally:
+                connection.close()
+            fd = os.open(aside, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.replace(aside, self._path + _COPY)
+
     def _opened(self) -> sqlite3.Connection:
         """The file, checked, migrated and read into memory; a damaged one is moved aside first."""
         os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
         if not os.path.lexists(self._path):
             _create_private(self._path)
+        _make_ours(self._path)
         connection = _connect(self._path)
         try:
-            damage = _damage(connection)
+            damage = _emptied(self._path) or _damage(connection)
             if damage is None:
                 connection.execute("PRAGMA synchronous = FULL")
                 _migrate(connection)
@@ -235,7 +275,13 @@ class Intent:
             connection.close()
             raise
         connection.close()
-        self.found_damaged = _move_aside(self._path)
+        moved = _move_aside(self._path)
+        self.came_back = ""
+        if self.found_damaged is None:
+            self.found_damaged = moved
+            with suppress(OSError):
+                os.rename(self._path + _COPY, self._path)
+                self.came_back = ": what was decided is back from its copy"
         return self._opened()
 
     def _read(self, connection: sqlite3.Connection) -> None:
@@ -267,6 +313,11 @@ def _root_kind(kind: str) -> RootKind:
 def _connect(path: bytes) -> sqlite3.Connection:
     # isolation_level None: transactions are begun and ended here, PRAGMA user_version inside them.
     return sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+
+
+def _emptied(path: bytes) -> str | None:
+    """An empty file is a new one to SQLite; with a copy beside it, something was decided and is gone."""
+    return "empty" if os.stat(path).st_size == 0 and os.path.lexists(path + _COPY) else None
 
 
 def _damage(connection: sqlite3.Connection) -> str | None:
@@ -316,6 +367,15 @@ def _move_aside(path: bytes) -> bytes:
         os.rename(path + b"-journal", aside + b"-journal")
     os.rename(path, aside)
     return aside
+
+
+def _make_ours(path: bytes) -> None:
+    """Raises OSError for another user's file; closes ours to others."""
+    found = os.stat(path)
+    if found.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, f"it belongs to uid {found.st_uid}", path)
+    if found.st_mode & 0o077:
+        os.chmod(path, 0o600)
 
 
 def _create_private(path: bytes) -> None:

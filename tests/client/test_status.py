@@ -141,6 +141,17 @@ def test_an_older_incompatible_daemon_is_replaced(daemon: FakeDaemon, gitwatch: 
     assert len(daemon.calls("shutdown")) == 1 and len(daemon.pids()) == 2
 
 
+@pytest.mark.parametrize(("version", "protocol"), [("0.0.1", [1, 0]), ("99.0", [1, 9])])
+def test_of_the_same_protocol_the_running_daemon_stays_whatever_its_version(
+    daemon: FakeDaemon, gitwatch: Gitwatch, version: str, protocol: list[int]
+) -> None:
+    daemon.answers["render"] = {"result": VIEW}
+    daemon.answers["hello"]["result"].update(version=version, protocol=protocol, nonsense_of_later={"x": 1})
+    daemon.start()
+    assert gitwatch("status").returncode == 0
+    assert daemon.calls("shutdown") == [] and len(daemon.pids()) == 1
+
+
 def test_not_a_terminal_gets_neither_progress_nor_colour_and_a_latin1_locale_no_arrows(
     daemon: FakeDaemon, gitwatch: Gitwatch
 ) -> None:

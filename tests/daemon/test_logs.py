@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gitwatchd.daemon import logs
-from gitwatchd.daemon.logs import PrivateRotatingFile, ScrubUserinfo, scrub
+from gitwatchd.daemon.logs import NeverWaiting, PrivateRotatingFile, ScrubUserinfo, scrub
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR|CRITICAL) [\w.]+: .*")
 PRELUDE = """
@@ -200,3 +200,24 @@ print("alive")
     result = run(code, tmp_path / "log")
     assert result.stdout == "file\nalive\n" and result.stderr == ""
     assert (tmp_path / "log").stat().st_size == 100
+
+
+def test_standard_error_that_nobody_reads_holds_nobody() -> None:
+    """A pager in which somebody stopped; what there was no room for is counted."""
+    read, write = os.pipe()
+    handler = NeverWaiting(write)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    record = logging.LogRecord("x", logging.INFO, "x", 1, "y" * 1000, None, None)
+    began = time.monotonic()
+    for _ in range(1000):
+        handler.emit(record)
+    assert time.monotonic() - began < 5.0
+    os.set_blocking(read, False)
+    first = os.read(read, 1 << 20)
+    handler.emit(record)
+    assert b"y" * 1000 + b"\n" in first and b"lost" not in first
+    said = os.read(read, 1 << 20)
+    assert said.startswith(b"[") and b" lines lost] yyy" in said
+    os.close(read)
+    handler.emit(record)  # and one that is gone
+    os.close(write)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -124,6 +125,22 @@ def test_output_closed_long_before_the_end(tmp_path: Path, monkeypatch: pytest.M
     assert (answer.returncode, answer.stdout) == (3, b"out\n")
     with pytest.raises(GitTimedOut):
         run_git(["status"], cwd=b"/", timeout_s=0.1)
+
+
+def test_with_more_descriptors_than_select_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand clients are connected."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip(f"this system gives {hard} descriptors at most")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    fake_git(tmp_path / "bin", "echo out; exec >&- 2>&-; sleep 0.2; exit 3", monkeypatch)
+    held = [os.open("/", os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert run_git(["status"], cwd=b"/", timeout_s=10).returncode == 3
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_running_children_can_be_ended_from_another_thread(

@@ -109,26 +109,102 @@ def test_questions_reach_the_disk_once_an_hour_and_at_the_end(path: bytes) -> No
     assert reopened(path).roots()[0].asked_at == 4700.0
 
 
-@pytest.mark.parametrize("damage", ["foreign", "scribbled"])
-def test_a_damaged_file_is_moved_aside_whole(path: bytes, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "copied"),
+    [("foreign", True), ("foreign", False), ("scribbled", True), ("scribbled", False), ("cut", True), ("empty", True)],
+)
+def test_a_damaged_file_is_moved_aside_whole(path: bytes, damage: str, copied: bool) -> None:
+    """And the copy takes its place, where there is one."""
     intent = Intent(path)
-    for n in range(100):
+    for n in range(40):
         add(intent, b"/%d" % n)
     intent.close()
-    size = os.stat(path).st_size
     with open(path, "r+b") as file:
-        file.seek(0 if damage == "foreign" else 4096)
-        file.write(os.urandom(4096))
+        if damage in ("cut", "empty"):
+            file.truncate(5000 if damage == "cut" else 0)
+        else:
+            file.seek(0 if damage == "foreign" else 4096)
+            file.write(os.urandom(4096))
+    size = os.stat(path).st_size
     with open(path, "rb") as file:
         raw = file.read()
+    known = intent.roots()
+    if not copied:
+        os.unlink(path + b".copy")
     again = Intent(path)
-    assert again.roots() == []
+    assert again.roots() == (known if copied else [])
+    assert bool(again.came_back) == copied
     assert again.found_damaged is not None and os.stat(again.found_damaged).st_size == size
     with open(again.found_damaged, "rb") as file:
         assert file.read() == raw
     add(again, b"/new")
     again.close()
-    assert [root.path for root in reopened(path).roots()] == [b"/new"]
+    assert [root.path for root in reopened(path).roots()] == [
+        *(sorted(r.path for r in known) if copied else []),
+        b"/new",
+    ]
+
+
+def test_a_damaged_copy_is_kept_as_well(path: bytes) -> None:
+    intent = Intent(path)
+    add(intent, b"/a")
+    intent.close()
+    for file in (path, path + b".copy"):
+        with open(file, "wb") as damaged:
+            damaged.write(b"x" * 8192)
+    again = Intent(path)
+    assert again.roots() == [] and again.came_back == ""
+    again.close()
+    left = sorted(os.listdir(os.path.dirname(path)))
+    assert len([name for name in left if b".damaged-" in name]) == 2
+
+
+def test_a_file_removed_while_nobody_decides_comes_back_too(intent: Intent, path: bytes) -> None:
+    add(intent, b"/a")
+    os.unlink(path)
+    intent.keep()
+    assert intent.problem is None and [root.path for root in reopened(path).roots()] == [b"/a"]
+    os.unlink(path)
+    os.mkdir(path)
+    intent.keep()
+    assert intent.problem is not None and "replaced" in intent.problem
+    os.rmdir(path)
+    os.unlink(path + b".copy")  # which would do as well
+    intent.close()
+    assert [root.path for root in reopened(path).roots()] == [b"/a"]
+
+
+def test_a_file_open_to_others_is_closed_and_another_users_is_refused(path: bytes) -> None:
+    intent = Intent(path)
+    add(intent, b"/a")
+    intent.close()
+    os.chmod(path, 0o644)
+    Intent(path).close()
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    os.chown(path, 65534, 65534)
+    with pytest.raises(EnvironmentFailure, match="belongs to uid 65534"):
+        Intent(path)
+
+
+def test_a_full_database_refuses_and_keeps_what_there_was(intent: Intent, path: bytes) -> None:
+    """SQLITE_FULL by an injected limit."""
+    add(intent, b"/a")
+    pages = intent._connection.execute("PRAGMA page_count").fetchone()[0]
+    intent._connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    def add_many() -> None:
+        for n in range(1000):
+            add(intent, b"/%d/" % n + b"x" * 200)
+
+    with pytest.raises(EnvironmentFailure, match="full"):
+        add_many()
+    known = intent.roots()
+    assert b"/a" in {root.path for root in known} and reopened(path).roots() == known
+    intent._connection.execute("PRAGMA max_page_count = 1000000")
+    add(intent, b"/later")
+    assert b"/later" in {root.path for root in reopened(path).roots()}
 
 
 def test_two_damaged_files_in_one_second_are_both_kept(path: bytes) -> None:
@@ -176,12 +252,13 @@ def test_removed_while_the_daemon_runs_it_comes_back(intent: Intent, path: bytes
     add(intent, b"/a")
     intent.trust(b"/r", b"d")
     os.unlink(path)
+    os.unlink(path + b".copy")
     os.rmdir(os.path.dirname(path))
     add(intent, b"/b")
     other = reopened(path)
     assert [root.path for root in other.roots()] == [b"/a", b"/b"] and other.trusted(b"/r") == b"d"
     assert os.stat(path).st_mode & 0o777 == 0o600
-    assert os.listdir(os.path.dirname(path)) == [b"intent.db"]
+    assert sorted(os.listdir(os.path.dirname(path))) == [b"intent.db", b"intent.db.copy"]
 
 
 def test_another_file_in_its_place_is_left_alone(intent: Intent, path: bytes, tmp_path: Path) -> None:
