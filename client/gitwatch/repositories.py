@@ -5,6 +5,7 @@ Owns nothing. Runs: one process a command.
 
 from __future__ import annotations
 
+import os
 import time
 
 from gitwatch import output
@@ -13,7 +14,7 @@ from gitwatch.output import plain
 
 TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from gitwatch.cli import Invocation
@@ -121,22 +122,29 @@ def doctor(invocation: Invocation) -> int:
 
         output.write_text(json.dumps(_call(invocation, "dump"), indent=1) + "\n")
         return 0
-    return _show(invocation, "doctor", lambda facts: facts["failed"])
+    from gitwatch.service import facts_for_doctor
+
+    # The daemon starts no process that it does not need, so who asks looks at the service.
+    beside = {} if invocation.state_dir is not None else {"service": facts_for_doctor(os.environ)}
+    return _show(invocation, "doctor", lambda facts: facts["failed"], beside)
 
 
 def config(invocation: Invocation) -> int:
     return _show(invocation, "config", lambda effective: len(effective["problems"]))
 
 
-def _show(invocation: Invocation, view: str, failed: Callable[[dict[str, Any]], int]) -> int:
-    """What the daemon knows under that name, in words or as JSON; `failed` counts what is wrong in the latter."""
+def _show(
+    invocation: Invocation, view: str, failed: Callable[[dict[str, Any]], int], beside: Mapping[str, Any] = {}
+) -> int:
+    """What the daemon knows under that name, in words or as JSON, with what we know `beside` it; `failed` counts what
+    is wrong in the latter."""
     if invocation.has("--json"):
         from gitwatch.json_form import encode
 
-        facts = _call(invocation, view)
+        facts = {**_call(invocation, view), **beside}
         output.write(encode(facts))
         return int(bool(failed(facts)))
-    options = {"width": output.width(output.STDOUT), "colour": output.wants_colour()}
+    options = {"width": output.width(output.STDOUT), "colour": output.wants_colour(), **beside}
     answer = _call(invocation, "render", view, options)
     output.write_text(answer["text"])
     for note in answer["notes"]:

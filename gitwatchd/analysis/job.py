@@ -34,8 +34,10 @@ STATUS = ("status", "--porcelain=v2", "--branch", "--show-stash", "-z")
 def analyse(job: Job) -> Outcome:
     """Never raises for the world's fault. Takes no longer than `job.timeout_s` for git, a little more in
     all."""
+    began = time.monotonic()
     try:
-        return _analyse(job, time.monotonic() + job.timeout_s)
+        outcome = _analyse(job, began + job.timeout_s)
+        return replace(outcome, took_s=time.monotonic() - began) if isinstance(outcome, Analysed) else outcome
     except EnvironmentFailure as failure:
         return Failed(failure.message, failure.hint)
     except OSError as error:

@@ -74,8 +74,9 @@ def _location_from_wire(wire: list[Any]) -> Location:
 
 def outcome_to_wire(outcome: Outcome) -> list[Any]:
     match outcome:
-        case Analysed(facts, entries, message, by_git, nested):
-            return ["analysed", facts_to_wire(facts), entries, message, by_git, [*map(_location_to_wire, nested)]]
+        case Analysed(facts, entries, message, by_git, nested, took_s):
+            where = [*map(_location_to_wire, nested)]
+            return ["analysed", facts_to_wire(facts), entries, message, by_git, where, took_s]
         case Unsafe(reason, hint, facts, nested):
             return ["unsafe", reason, hint, facts_to_wire(facts), [*map(_location_to_wire, nested)]]
         case Failed(reason, hint):
@@ -88,8 +89,9 @@ def outcome_to_wire(outcome: Outcome) -> list[Any]:
 
 def outcome_from_wire(wire: list[Any]) -> Outcome:
     match wire:
-        case ["analysed", facts, entries, message, by_git, nested]:
-            return Analysed(facts_from_wire(facts), entries, message, by_git, tuple(map(_location_from_wire, nested)))
+        case ["analysed", facts, entries, message, by_git, nested, took_s]:
+            where = tuple(map(_location_from_wire, nested))
+            return Analysed(facts_from_wire(facts), entries, message, by_git, where, took_s)
         case ["unsafe", reason, hint, facts, nested]:
             return Unsafe(reason, hint, facts_from_wire(facts), tuple(map(_location_from_wire, nested)))
         case ["failed", reason, hint]:

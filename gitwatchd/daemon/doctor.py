@@ -27,6 +27,9 @@ _KEPT_ERRORS = 20
 _SHOWN_DEGRADED = 50
 _SHOWN_REASONS = 12
 _SHOWN_HOLDERS = 10
+_SHOWN_SLOW = 5
+_SLOW_S = 0.5
+"""Shorter than this nobody waits for."""
 
 
 class LastErrors(logging.Handler):
@@ -57,7 +60,7 @@ class Doctor:
     def facts(self) -> dict[str, Any]:
         """The map of `gitwatchd.render.doctor_view`."""
         from gitwatchd.git.child import git_path, git_version
-        from gitwatchd.watch.limits import more_watches_hint
+        from gitwatchd.watch.limits import more_events_hint, more_instances_hint, more_watches_hint
 
         fleet, places, audit = self._fleet, self._places, self._audit
         epoch = time.time()
@@ -88,7 +91,16 @@ class Doctor:
                               (fleet.intent.problem, "nothing is lost while the daemon runs")):  # fmt: skip
             if problem is not None:
                 degraded.insert(0, {"what": problem, "hint": hint})
+        degraded += self._configuration_problems()
         counted = fleet.watcher.counts()
+        if counted["overflows"]:
+            degraded.append(
+                {
+                    "what": f"{counted['overflows']} times more happened than the kernel keeps in its queue: the"
+                    " repositories concerned were looked at anew",
+                    "hint": more_events_hint(),
+                }
+            )
         analyst = fleet.analyst
         return {
             "version": __version__,
@@ -101,11 +113,18 @@ class Doctor:
             "state_dir": self.state_dir,
             "cache_dir": text_or_bytes(places.cache_dir),
             "log": text_or_bytes(places.log),
+            "configuration": text_or_bytes(places.config),
+            "configured": len(fleet.configuration.written),
             "limits": {
                 "max_user_watches": _read_limit("max_user_watches"),
                 "max_user_instances": _read_limit("max_user_instances"),
                 "max_queued_events": _read_limit("max_queued_events"),
                 "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            },
+            "raised_by": {
+                "max_user_watches": more_watches_hint(fleet.engine.budget.wanted),
+                "max_user_instances": more_instances_hint(),
+                "max_queued_events": more_events_hint(),
             },
             "watches": {
                 "used": counted["watches"],
@@ -120,6 +139,11 @@ class Doctor:
                 os.fsdecode(path): held
                 for path, held in nlargest(_SHOWN_HOLDERS, fleet.engine.budget.held.items(), key=itemgetter(1))
             },
+            "slowest_s": {
+                os.fsdecode(path): round(seconds, 3)
+                for path, seconds in nlargest(_SHOWN_SLOW, fleet.took_s.items(), key=itemgetter(1))
+                if seconds >= _SLOW_S
+            },
             "repositories": {
                 "total": len(fleet.engine.repositories), "by_state": dict(states), "by_watch": dict(watches),
             },
@@ -133,6 +157,20 @@ class Doctor:
             "problems": self.problems + degraded[:_SHOWN_DEGRADED],
             "errors": list(self._errors.records),
         }  # fmt: skip
+
+    def _configuration_problems(self) -> list[dict[str, str]]:
+        configuration = self._fleet.configuration
+        problems = [{"what": note, "hint": ""} for note in configuration.notes()]
+        problems += [
+            {
+                "what": f"{os.fsdecode(path)}: no such directory; {configuration.place(configuration.lines['roots'])}"
+                " names it as a root",
+                "hint": "when it is there: gitwatch refresh",
+            }
+            for path in sorted(self._fleet.roots.configured)
+            if self._fleet.watcher.is_local(path) and not os.path.isdir(path)
+        ]
+        return problems
 
 
 def _degraded(repository: Repository, how: str, reason: str, hint: str) -> dict[str, str]:

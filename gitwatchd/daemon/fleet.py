@@ -127,6 +127,8 @@ class Fleet:
         """Walks looked at these without coming to a status: the analysis need not try that again."""
         self._jobs: dict[RepoPath, Job] = {}
         """What the analyst carries, by repository; the outcome of any other job is nobody's any more."""
+        self.took_s: dict[RepoPath, float] = {}
+        """How long the last whole analysis of each took."""
         self._identities: dict[RepoPath, Identity] = {}
         self._began: dict[RepoPath, float] = {}
         self._tick: Timer | None = None
@@ -634,6 +636,7 @@ class Fleet:
                 self._identities.pop(effect.path, None)
                 self._jobs.pop(effect.path, None)
                 self._copied_under.pop(effect.path, None)
+                self.took_s.pop(effect.path, None)
                 self.recorder.forget(effect.path)
                 self._on_forgotten(effect.path)
                 self._cache.forget([effect.path])
@@ -746,6 +749,8 @@ class Fleet:
             self._feed(Tick())  # it held a place, too
             return
         del self._jobs[path]
+        if isinstance(outcome, AnalysedOutcome):
+            self.took_s[path] = outcome.took_s
         level = Level.L3
         if isinstance(outcome, AnalysedOutcome) and not outcome.by_git:
             level = Level.L1

@@ -274,7 +274,7 @@ class Methods:
             session.reply(request.id, {**answer, "strict_failed": 0})
             return
         if view == "doctor":
-            facts = self._doctor.facts()
+            facts = {**self._doctor.facts(), "service": option(options, "service", dict, {})}
             text = render_doctor(facts, width=width, colour=colour, now=time.time())
             session.reply(request.id, {"text": text, "notes": [], "failed": doctor_failed(facts), "strict_failed": 0})
             return

@@ -85,6 +85,8 @@ class Analysed:
     """git itself said so (L3); otherwise our own reading of its files did (L1)."""
     nested: tuple[Location, ...] = field(default=(), compare=False)
     """Where the job asked for them: repositories in the worktree that are not its submodules."""
+    took_s: float = field(default=0.0, compare=False)
+    """Of a whole analysis, from its beginning in a thread or worker; 0: it was no such thing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,12 @@ Owns nothing; pure. Runs: serving thread.
 The map comes from the daemon's parts; sections known here are drawn in a fixed order with their own titles,
 others after them under their own names, so that a part can tell more without a change here.
 
-    version, python, git, git_version, pid, started_at (epoch s), socket, state_dir, cache_dir, log
+    version, python, git, git_version, pid, started_at (epoch s), socket, state_dir, cache_dir, log,
+        configuration (file), configured (keys in force from it)
+    service {installed, starts, manager, socket, service}, as the client found it
     limits {max_user_watches, max_user_instances, max_queued_events, open_files}
+    raised_by {limit: command}
+    slowest_s {path: seconds}
     watches {used, budget, wanted, descriptors, discovery}
     watches_by_repository {path: watches}, the largest
     repositories {total, by_state {..}, by_watch {..}}
@@ -25,9 +29,12 @@ from gitwatchd.render.table import Palette, age_shown
 from gitwatchd.render.text import clip_end, shown, width_of
 
 _TITLES = {
+    "service": "systemd service",
     "limits": "limits of the machine",
+    "raised_by": "what raises them, until the next start of the machine",
     "watches": "watches",
     "watches_by_repository": "watches by repository, the largest",
+    "slowest_s": "slowest whole analyses, in seconds",
     "repositories": "repositories",
     "answers": "answers",
     "audits": "audits",

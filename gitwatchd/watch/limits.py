@@ -17,6 +17,9 @@ _INSTANCES = {
 }
 """The second of each counts in a user namespace of its own (a container); elsewhere it is out of reach."""
 
+_EVENTS = {"fs.inotify.max_queued_events": "/proc/sys/fs/inotify/max_queued_events"}
+
+_ENOUGH_EVENTS = 65_536
 _ENOUGH_WATCHES = 524_288
 _ENOUGH_INSTANCES = 1024
 MORE_FILES_HINT = "raise the daemon's limit of open files (systemd: LimitNOFILE=, a shell: ulimit -n)"
@@ -44,6 +47,12 @@ def more_watches_hint(wanted: int) -> str:
 def more_instances_hint() -> str:
     name, now = _lowest(_INSTANCES, 128)
     return f"sudo sysctl {name}={max(_ENOUGH_INSTANCES, 2 * now)}"
+
+
+def more_events_hint() -> str:
+    """The command after which more events find room between two reads."""
+    name, now = _lowest(_EVENTS, 16_384)
+    return f"sudo sysctl {name}={max(_ENOUGH_EVENTS, 2 * now)}"
 
 
 def _lowest(files: Mapping[str, str], default: int) -> tuple[str, int]:

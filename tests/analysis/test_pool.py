@@ -333,6 +333,7 @@ def test_ceiling_is_gitoverits_rule(cores: int, ceiling: int) -> None:
     assert pool_ceiling(cores) == ceiling
 
 
+NESTED = Location(RepoPath(b"/r/n"), b"/r/n/.git", b"/r/n/.git", bare=False)
 FACTS = Facts(
     oid=b"0" * 40,
     branch=b"caf\xe9",
@@ -346,6 +347,7 @@ FACTS = Facts(
     [
         Analysed(FACTS, b"? \xff\0"),
         Analysed(Facts(), None, b"fatal: \xff"),
+        Analysed(Facts(), None, by_git=False, nested=(NESTED,), took_s=1.25),
         Unsafe("why", "do", FACTS),
         Failed("why"),
         Gone(),
@@ -359,3 +361,4 @@ def test_frames_round_trip_split_at_every_byte(outcome: Outcome) -> None:
         first, second = [*frames.feed(stream[:cut]), *frames.feed(stream[cut:])]
         assert (first[0], job_from_wire(first[1])) == (1, job)
         assert (second[0], outcome_from_wire(second[1]), second[2]) == (2, outcome, None)
+        assert repr(outcome_from_wire(second[1])) == repr(outcome)  # fields that do not count for equality, too

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -128,6 +129,17 @@ def test_a_daemon_that_runs_by_itself_makes_way(service: Service) -> None:
         assert service("service", "install").returncode == 0
         assert service.asked() == ["daemon-reload", "start gitwatchd.socket"]
         assert not (service.runtime / "gitwatchd/gitwatchd.sock").exists()
+    finally:
+        service("daemon", "stop")
+
+
+def test_doctor_tells_of_it(service: Service) -> None:
+    service("service", "install")
+    try:
+        told = json.loads(service("doctor", "--json").stdout)["service"]
+        assert told["installed"] == "yes" and told["starts"].endswith("gitwatchd")
+        lines = service("doctor").stdout.splitlines()
+        assert lines[lines.index("systemd service") + 1].split() == ["installed", "yes"]
     finally:
         service("daemon", "stop")
 
