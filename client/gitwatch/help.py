@@ -6,7 +6,6 @@ Owns: the help texts. Imported only when they are asked for.
 from __future__ import annotations
 
 from gitwatch import output
-from gitwatch.cli import COMMANDS
 from gitwatchd import __version__
 from gitwatchd.errors import UserError
 
@@ -33,7 +32,7 @@ usage: gitwatch [--state-dir DIR] COMMAND [OPTION...] [PATH...]
   daemon start|stop|restart|status|logs
   service install|uninstall|status
   completion SHELL      what makes Tab complete
-  help [COMMAND]
+  help [COMMAND|TOPIC]  topics: where, report, exit-codes, protocol
 
   --state-dir DIR       a daemon of its own, with everything it keeps below DIR
   --version
@@ -161,6 +160,27 @@ What is in force, and where each value comes from: `default`, or a line of confi
 wrong with that file; until it is put right, what it said before is in force.
 
   --json                {file, exists, values: {KEY: {value, origin}}, problems: [{where, what, hint}]}
+
+The file is $XDG_CONFIG_HOME/gitwatch/config.toml (~/.config/gitwatch/config.toml), in TOML:
+
+  roots = ["~/code"]             directories that are watched for ever
+  ignore = ["vendor"]            globs of directories that are left out of searches and lists
+  trust = ["~/code/mine/*"]      globs of repositories that may run filters of their own configuration
+  columns = ["-url", "ident"]    of the status table, as --columns takes them
+  [groups]
+  NAME = ["api-*", "~/work"]     @NAME stands for the repositories that match
+  [limits]
+  jobs = 2                       analyses at once
+  timeout_s = 120                an analysis that takes longer has failed
+  idle_exit_hours = 8            the daemon ends when nobody asked for so long; 0: never
+  [prompt]
+  deadline_ms = 50               answer within this time, or with what was known before
+  template = ""                  of `gitwatch prompt`; empty: the built-in line
+  [colours]                      words such as "green", "bold bright-red", "dim", "none"
+  title clean changed conflict tracking attention failure faint
+
+A glob with a slash is matched against the whole path, one without against a name; `*` does not match a slash, `**`
+does. One that matches a directory covers what is beneath it.
 """,
     "daemon": """\
 usage: gitwatch daemon start|stop|restart|status|logs
@@ -185,21 +205,26 @@ Print what makes Tab complete commands, options, their values, names of reposito
 
 Names are those that the running daemon knows; none is started for them.
 """,
-    "help": "usage: gitwatch help [COMMAND]\n",
+    "help": "usage: gitwatch help [COMMAND|TOPIC]\n",
 }
 
 
 def topics() -> list[str]:
-    return list(_TEXTS)
+    from gitwatch.topics import TOPICS
+
+    return sorted({*_TEXTS, *TOPICS})
 
 
 def help_command(invocation: Invocation) -> int:
     text = _ALL
     if invocation.operands:
+        from gitwatch.topics import TOPICS
+
         name = invocation.operands[0]
-        if name not in _TEXTS:
-            raise UserError(f"no command {name!r}", f"one of: {', '.join(sorted({c.split()[0] for c in COMMANDS}))}")
-        text = _TEXTS[name]
+        texts = {**TOPICS, **_TEXTS}
+        if name not in texts:
+            raise UserError(f"no command or topic {name!r}", f"one of: {', '.join(topics())}")
+        text = texts[name]
     output.write_text(text)
     return 0
 
