@@ -6,6 +6,7 @@ discovers (each answers when the sequence says so), the clock, what an index mea
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from random import Random
@@ -517,3 +518,39 @@ def test_without_a_thread_to_read_an_index_git_is_asked_next_time(
     monkeypatch.setattr(increments, "_is_large", lambda location: True)
     increments.prime(location(PATHS[0]), Analysed(Facts(), b""), lambda: True)
     assert not increments.is_priming(PATHS[0]) and not increments.follows(PATHS[0])
+
+
+def test_a_bug_after_a_walk_is_the_end_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = PATHS[0]
+    world.fleet.on_found(location(a))
+    told = ask(world, a)
+
+    def bug(*_: object) -> Analysed:
+        raise RuntimeError("a bug of the adoption")
+
+    monkeypatch.setattr(world.fleet.increments, "adopt", bug)
+    world.watcher.walks.clear()
+    world.fleet.on_walked(WalkResult(a, location(a), None, Watch.WATCHED, looked=True, sight=SimpleNamespace()))
+    world.settle()
+    ((repository, _standing),) = told[0].repositories
+    assert repository.watch is Watch.POLLED and "a bug ended its walk" in repository.watch_reason
+
+
+def test_what_the_machine_has_too_little_of_is_a_failure_and_no_bug(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from gitwatchd.daemon.methods import Methods
+    from gitwatchd.wire.rpc import FAILED, Request
+
+    said: list[tuple[object, ...]] = []
+    session = SimpleNamespace(fail=lambda *words: said.append(words), fail_by_bug=lambda id: said.append((id, "bug")))
+    methods = Methods(world.loop, world.fleet, cast(Any, None), cast(Any, None), lambda: None)
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(world.fleet, "ask", exhausted)
+    methods.handle(cast(Any, session), Request(7, "status", [[]]))
+    ((id, code, text),) = said
+    assert (id, code) == (7, FAILED) and "Too many open files" in str(text)
+    assert "Traceback" not in caplog.text

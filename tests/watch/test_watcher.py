@@ -649,3 +649,41 @@ def test_a_file_that_the_repository_s_configuration_includes_from_now_on(
     (tmp_path / "included").write_bytes(b"[core]\n\tfileMode = false\n")
     fleet.drained(git.path)
     assert fleet.configurations == before + 1
+
+
+def test_a_walk_whose_watches_were_given_up_is_told_to_whom_it_still_matters(fleet: Fleet, root: Path) -> None:
+    """Without an end of its walk a repository would wait for ever."""
+    location = read_location(os.fsencode(new_repository(root / "r", {"a": b"1\n"}).path))
+    assert location is not None
+
+    def give_up() -> WalkResult:
+        raise watcher_module.Released
+
+    fleet.watcher._numbers[location.path] = 7
+    fleet.watcher._hand_over(location, 7, give_up)
+    fleet.until(lambda: fleet.walked)
+    assert fleet.walked[-1].watch is Watch.POLLED
+    fleet.watcher._hand_over(location, 6, give_up)  # nobody's any more
+    fleet.loop.run_once(0)
+    assert len(fleet.walked) == 1
+
+
+def test_without_threads_walks_wait_until_there_are_some(
+    fleet: Fleet, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = read_location(os.fsencode(new_repository(root / "r", {"a": b"1\n"}).path))
+    assert location is not None
+
+    class NoThread(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(watcher_module, "THREADS_AGAIN_S", 0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(watcher_module.threading, "Thread", NoThread)
+        fleet.watcher.start()
+        fleet.watcher.walk(location, None)
+        fleet.loop.run_once(0.05)
+    fleet.until(lambda: fleet.walked)
+    assert fleet.walked[-1].watch is Watch.WATCHED
+    fleet.flush()  # all of them run
