@@ -117,7 +117,7 @@ def test_two_submodules_in_one_git_dir_are_both_searched_for_filters(repository:
     git("config", "--file", ".git/modules/s1/config", "--unset", "core.worktree")
     (git.path / ".git/modules/s1/index").write_bytes((git.path / ".git/modules/s2/index").read_bytes())
     where = location_of(git.path)
-    assert [d.name for d in find_drivers(where, read_config(where), time.monotonic() + 30)] == [b"x"]
+    assert [d.name for d in find_drivers(where, read_config(where), time.monotonic() + 30)] == [b"filter.x"]
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage\n", b"ref: refs/heads/other\n"])

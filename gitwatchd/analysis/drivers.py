@@ -29,6 +29,7 @@ class Driver:
     """`where` is the worktree that defines it: the repository's own or a submodule's."""
 
     name: bytes
+    """Of its section: `filter.lfs`."""
     where: bytes
     settings: tuple[tuple[bytes, bytes | None], ...]
     """Keys and values of its section, in order."""
@@ -86,7 +87,7 @@ def drivers_digest(drivers: list[Driver]) -> bytes:
 
 def _drivers_of(location: Location, config: RepositoryConfig) -> Iterator[Driver]:
     for name in config.filter_drivers_of_repository():
-        prefix = b"filter." + name + b"."
+        prefix = name + b"."
         settings = [(entry.key, entry.value) for entry in config.entries if entry.key.startswith(prefix)]
         yield Driver(name, location.path, tuple(settings))
 

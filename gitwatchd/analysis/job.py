@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import stat
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -20,11 +21,13 @@ from gitwatchd.analysis.facts import complete_facts
 from gitwatchd.analysis.first_sight import Unwatched, look_unwatched
 from gitwatchd.analysis.private_index import IndexSnapshot, private_copy, read_snapshot
 from gitwatchd.errors import EnvironmentFailure
-from gitwatchd.git.child import GitAnswer, run_git, shown
+from gitwatchd.git.child import GitAnswer, Programs, run_git, seal_obstacle, shown
 from gitwatchd.git.config_acceptance import find_unproven, note_accepted
+from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import Index, parse_index, read_index
 from gitwatchd.git.layout import read_format, read_location
 from gitwatchd.git.porcelain import parse_status
+from gitwatchd.git.remotes import upstream_ref
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
 from gitwatchd.model.repository import ANY_DRIVERS, Analysed, Failed, Gone, Job, Location, Outcome, Unsafe
 
@@ -63,17 +66,28 @@ def _analyse(job: Job, deadline: float) -> Outcome:
 
 def _analyse_by_git(job: Job, start: bytes, config: RepositoryConfig, deadline: float) -> Outcome:
     location = job.location
-    snapshot, index = _read_index(location)
-    drivers = find_drivers(location, config, deadline)
-    if drivers and job.trusted not in (ANY_DRIVERS, drivers_digest(drivers)):
-        first = drivers[0]
-        below = "" if first.where == location.path else f" (submodule {shown(first.where)})"
-        return Unsafe(
-            f"its own configuration defines filter.{shown(first.name)}{below}, a command that git status would run",
-            f"gitwatch trust {_quoted(location.path)}",
-            complete_facts(location, config, None, index),
+    obstacle = _find_what_git_waits_for(location, config)
+    if obstacle is not None:
+        return Failed(
+            f"{shown(obstacle)} is no regular file: git would wait for it, or read it for ever", _ask(location)
         )
-    answer, index, refreshed = _ask_git(job, start, snapshot, index, deadline)
+    snapshot, index = _read_index(location)
+    unsafe = _find_unsafe(job, config, index, deadline)
+    if unsafe is not None:
+        return unsafe
+    answer, read, refreshed = _ask_git(job, start, snapshot, index, deadline)
+    if seal_obstacle() is None and _wanted_a_program(answer):
+        # Rare: a file that a driver converts, and whose stats do not say that it is unchanged. What is allowed is
+        # looked at again, because it can have changed since: git's attempt may be the first sign of that.
+        config = read_config(location)
+        unsafe = _find_unsafe(job, config, index, deadline)
+        if unsafe is not None:
+            return unsafe
+        if config.filter_drivers() or job.trusted is not None:
+            answer, read, refreshed = _ask_git(job, start, snapshot, index, deadline, Programs.DRIVERS)
+        elif b"cannot exec" in answer.stderr:
+            return Failed("its configuration changed while git read it: git was kept from a program", _ask(location))
+    index = read
     if answer.returncode == 0:
         try:
             status = parse_status(answer.stdout)
@@ -84,6 +98,64 @@ def _analyse_by_git(job: Job, start: bytes, config: RepositoryConfig, deadline: 
         facts = complete_facts(location, config, status, index, refreshed=refreshed)
         return Analysed(facts, answer.stdout)
     return _explain(location, config, answer)
+
+
+def _find_unsafe(job: Job, config: RepositoryConfig, index: Index | None, deadline: float) -> Unsafe | None:
+    """The refusal, when the repository or a submodule brings a driver that the user did not allow."""
+    location = job.location
+    drivers = find_drivers(location, config, deadline)
+    if not drivers or job.trusted in (ANY_DRIVERS, drivers_digest(drivers)):
+        return None
+    first = drivers[0]
+    below = "" if first.where == location.path else f" (submodule {shown(first.where)})"
+    return Unsafe(
+        f"its own configuration defines {shown(first.name)}{below}, a command that git status would run",
+        f"gitwatch trust {_quoted(location.path)}",
+        complete_facts(location, config, None, index),
+    )
+
+
+_READ_BY_GIT = (
+    b"HEAD", b"index", b"commondir", b"config.worktree", b"MERGE_HEAD", b"CHERRY_PICK_HEAD", b"REVERT_HEAD",
+    b"BISECT_LOG", b"BISECT_START", b"rebase-merge/head-name", b"rebase-merge/git-rebase-todo", b"rebase-merge/done",
+    b"rebase-apply/next", b"rebase-apply/head-name", b"sequencer/todo", b"info/sparse-checkout",
+)  # fmt: skip
+_READ_IN_COMMON_DIR = (
+    b"config", b"packed-refs", b"shallow", b"info/exclude", b"info/attributes", b"info/grafts",
+    b"objects/info/alternates", b"refs/stash", b"logs/refs/stash",
+)  # fmt: skip
+_READ_IN_WORKTREE = (b".gitignore", b".gitattributes", b".gitmodules")
+
+
+def _find_what_git_waits_for(location: Location, config: RepositoryConfig) -> bytes | None:
+    """A FIFO or device in the place of a file that git opens. It would be ended at its deadline; until then it would
+    keep others from their turn."""
+    places = [location.git_dir + b"/" + name for name in _READ_BY_GIT]
+    places += [location.common_dir + b"/" + name for name in _READ_IN_COMMON_DIR]
+    places += [location.path + b"/" + name for name in _READ_IN_WORKTREE]
+    with suppress(OSError):
+        head = read_regular(location.git_dir + b"/HEAD", 4096)
+        ref = head.removeprefix(b"ref:").strip()
+        if ref.startswith(b"refs/"):
+            places.append(location.common_dir + b"/" + ref)
+            upstream = upstream_ref(config, ref.removeprefix(b"refs/heads/"))
+            places += [] if upstream is None else [location.common_dir + b"/" + upstream]
+    for path in places:
+        with suppress(OSError, ValueError):  # a NUL in a name
+            # Links in the worktree are not followed by git either.
+            mode = (os.lstat if path.rpartition(b"/")[2] in _READ_IN_WORKTREE else os.stat)(path).st_mode
+            if stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and not os.path.samefile(path, os.devnull)):
+                return path
+    return None
+
+
+def _wanted_a_program(answer: GitAnswer) -> bool:
+    """Whether git, sealed, may have tried to start one, by what it said; git itself counts, where that may not write.
+
+    Rather once too often: to ask again costs little, to take a file for changed because its filter did not run would
+    be a wrong answer.
+    """
+    return any(sign in answer.stderr for sign in (b"error: ", b"cannot exec", b"filter", b"hung up"))
 
 
 def _find_absence(location: Location) -> Gone | Failed:
@@ -125,7 +197,12 @@ def _parse(snapshot: IndexSnapshot, oid_bytes: int) -> Index | None:
 
 
 def _ask_git(
-    job: Job, start: bytes, snapshot: IndexSnapshot | None, index: Index | None, deadline: float
+    job: Job,
+    start: bytes,
+    snapshot: IndexSnapshot | None,
+    index: Index | None,
+    deadline: float,
+    programs: Programs = Programs.GIT_ALONE,
 ) -> tuple[GitAnswer, Index | None, bool]:
     """The judge's answer; the index as git left it, and whether its recorded stats are those on the disk."""
 
@@ -143,6 +220,7 @@ def _ask_git(
             index_file=index_file,
             refresh_index=index_file is not None,
             ceiling=os.path.dirname(start),
+            programs=programs,
         )
 
     if snapshot is None or index is None or not _may_be_refreshed(job.location, index):
@@ -153,6 +231,9 @@ def _ask_git(
         answer = ask(copy.path)
         if not copy.intact():
             return ask(None), index, False
+        if programs is Programs.GIT_ALONE and _wanted_a_program(answer):
+            copy.spoil()  # git may have noted files as clean that only the driver could tell
+            return answer, index, False
         if copy.as_made():
             return answer, index, True
         refreshed = read_snapshot(copy.path)

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from gitwatchd.git.index_format import MAX_INDEX_BYTES
+from gitwatchd.git.index_format import is_readable_size
 
 MAX_KEPT_BYTES = 512 << 20
 """Of all copies together: some 5 million index entries."""
@@ -62,7 +62,7 @@ def read_snapshot(index_path: bytes) -> IndexSnapshot | None:
         descriptor = os.open(index_path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(descriptor, "rb", buffering=0) as file:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_INDEX_BYTES:
+            if not stat.S_ISREG(status.st_mode) or not is_readable_size(status):
                 return None
             before = _identity(status)
             raw = file.read()

@@ -154,7 +154,7 @@ class Doctor:
                 "workers": len(analyst.pool.pids()), "running": fleet.engine.analysing, "at_most": analyst.limit,
                 "queued": max(0, fleet.engine.backlog - fleet.engine.analysing),
             },
-            "problems": self.problems + degraded[:_SHOWN_DEGRADED],
+            "problems": self.problems + _unsealed() + degraded[:_SHOWN_DEGRADED],
             "errors": list(self._errors.records),
         }  # fmt: skip
 
@@ -175,6 +175,21 @@ class Doctor:
 
 def _degraded(repository: Repository, how: str, reason: str, hint: str) -> dict[str, str]:
     return {"what": f"{os.fsdecode(repository.path)}: {how}: {reason}", "hint": hint}
+
+
+def _unsealed() -> list[dict[str, str]]:
+    from gitwatchd.git.child import seal_obstacle
+
+    obstacle = seal_obstacle()
+    if obstacle is None:
+        return []
+    return [
+        {
+            "what": f"the kernel cannot keep git from running what a repository names: {obstacle}",
+            "hint": "each repository's configuration is searched for commands right before git reads it; "
+            "somebody who rewrites it in between is not noticed",
+        }
+    ]
 
 
 def _read_limit(name: str) -> int | None:

@@ -4,12 +4,15 @@ Owns: the git children that run now, each in a process group of its own so that 
 and the submodule children that git started, too. Runs: any thread of the daemon except the serving one (it
 blocks), and workers.
 Invariant: a call returns or raises within its deadline plus `_GENTLE_S + _FORCED_S`, whatever git does.
+Invariant: git starts no other program, and writes nothing but the index it was given, unless the caller allows
+filter drivers (`Programs.DRIVERS`): the kernel sees to that where it can (`sealed`).
 Never: a shell, an inherited `GIT_*`, a hook, a prompt, the caller's standard input.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import select
 import shutil
 import signal
@@ -19,9 +22,11 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 
 from gitwatchd.errors import EnvironmentFailure, GitMissing, GitTimedOut
+from gitwatchd.git import sealed
 from gitwatchd.git.environment import FIXED_OPTIONS, PRIVATE_INDEX_OPTIONS, child_environment
 
 _GENTLE_S = 0.5
@@ -30,6 +35,11 @@ _FORCED_S = 2.0
 """After SIGKILL; a child in uninterruptible sleep (a dead mount) is left to init."""
 _VERSION_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 1 << 18
+_MOST_OUTPUT_BYTES = 1 << 27
+"""A million paths. A few megabytes of index can stand for a terabyte of names."""
+_MOST_DATA_BYTES = 1 << 32
+"""Of a sealed git's own memory, files that it maps not counted: an index of 10 million entries takes half of it. An
+object of a megabyte can stand for a terabyte of zeros."""
 
 _running: set[subprocess.Popen[bytes]] = set()
 _running_lock = threading.Lock()
@@ -42,6 +52,15 @@ class GitAnswer:
     stderr: bytes
 
 
+class Programs(Enum):
+    """What git may start."""
+
+    GIT_ALONE = "git alone"
+    """Itself only."""
+    DRIVERS = "drivers"
+    """Whatever its configuration says: filter drivers that the user allowed."""
+
+
 def run_git(
     arguments: Sequence[str | bytes],
     *,
@@ -51,13 +70,14 @@ def run_git(
     refresh_index: bool = False,
     ceiling: bytes | None = None,
     stdin: bytes = b"",
+    programs: Programs = Programs.GIT_ALONE,
 ) -> GitAnswer:
     """Run `git ARGUMENTS` in `cwd` and wait for its end; any return code is an answer.
 
     `index_file` is read instead of the repository's own; `refresh_index` lets git write that file back (it
     needs `index_file`: the user's index is never written). `ceiling`: git looks for the repository no higher
     than below this directory (without it a damaged `.git` in `cwd` makes git answer for the repository around
-    it).
+    it). `programs`: what git may start; where the kernel cannot keep it from more, nobody does (`seal_obstacle`).
     Raises GitMissing; GitTimedOut when `timeout_s` passes, with git and what it started ended;
     EnvironmentFailure when `cwd` cannot be entered or no process can be made.
     """
@@ -72,10 +92,17 @@ def run_git(
         options += PRIVATE_INDEX_OPTIONS
     if ceiling is not None and b":" not in ceiling:  # a colon cannot be quoted there
         environment[b"GIT_CEILING_DIRECTORIES"] = ceiling
-    command = [git_path(), *options, *arguments]
+    git = git_path()
+    command = [git, *options, *arguments]
+    # git writes the new index beside the old one. The directory above is that of all copies: one set of rules for all.
+    copies = os.path.dirname(os.path.dirname(index_file)) if refresh_index and index_file is not None else None
+    rules = None if programs is Programs.DRIVERS else _rules(git, copies)
     with _running_lock:  # or `end_running_children` could come between the two, and leave it to itself
-        child = _start(command, cwd, environment, takes_stdin=bool(stdin))
+        child = _start(command, cwd, environment, rules, takes_stdin=bool(stdin))
         _running.add(child)
+    if rules is not None:
+        with suppress(OSError, ValueError):  # it ended already; or somebody allows us even less
+            resource.prlimit(child.pid, resource.RLIMIT_DATA, (_MOST_DATA_BYTES, _MOST_DATA_BYTES))
     try:
         stdout, stderr = child.communicate(stdin, timeout=timeout_s) if stdin else _collect(child, timeout_s)
     except subprocess.TimeoutExpired:
@@ -98,10 +125,40 @@ def _environment(*_what_may_change: str | None) -> dict[bytes, bytes]:
     return {os.fsencode(n): os.fsencode(value) for n, value in child_environment(os.environ).items()}
 
 
-def _start(
-    command: list[str | bytes], cwd: bytes, environment: dict[bytes, bytes], *, takes_stdin: bool
-) -> subprocess.Popen[bytes]:
+def seal_obstacle() -> str | None:
+    """Why nothing but our own look beforehand keeps git from running what a repository names; None: the kernel does.
+
+    Raises GitMissing.
+    """
+    git = git_path()
     try:
+        return sealed.find_obstacle(git)
+    except OSError as error:
+        raise GitMissing(f"{git} cannot be read", "install git or put it on PATH") from error
+
+
+def _rules(git: str, directory: bytes | None) -> sealed.Rules | None:
+    if seal_obstacle() is not None:
+        return None
+    return sealed.Rules(_git_programs(git, os.stat(git).st_mtime_ns), directory)
+
+
+@lru_cache(maxsize=4)
+def _git_programs(git: str, _mtime_ns: int) -> tuple[str, ...]:
+    # It reads no repository, and what may be run cannot be said before it has answered.
+    answer = run_git(["--exec-path"], cwd=b"/", timeout_s=_VERSION_TIMEOUT_S, programs=Programs.DRIVERS)
+    return sealed.git_programs(git, os.fsdecode(answer.stdout.strip()))
+
+
+def _start(
+    command: list[str | bytes],
+    cwd: bytes,
+    environment: dict[bytes, bytes],
+    rules: sealed.Rules | None,
+    *,
+    takes_stdin: bool,
+) -> subprocess.Popen[bytes]:
+    def start() -> subprocess.Popen[bytes]:
         # close_fds=False and no preexec_fn: CPython then uses vfork and closes nothing, which matters in a
         # process with a thousand descriptors. All of ours are close-on-exec.
         return subprocess.Popen(
@@ -114,6 +171,9 @@ def _start(
             close_fds=False,
             process_group=0,
         )
+
+    try:
+        return start() if rules is None else sealed.start(rules, start)
     except FileNotFoundError as error:
         if os.path.isdir(cwd):
             raise GitMissing("git vanished while we ran", "install git or put it on PATH") from error
@@ -133,6 +193,7 @@ def _collect(child: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, b
             poll.register(pipe, select.POLLIN)
             chunks[pipe.fileno()] = []
     reading = set(chunks)
+    left_bytes = _MOST_OUTPUT_BYTES
     while reading:
         left_s = deadline - time.monotonic()
         ready = poll.poll(left_s * 1000) if left_s > 0 else []  # also while output comes without end
@@ -142,9 +203,13 @@ def _collect(child: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, b
             chunk = os.read(fd, _CHUNK_BYTES)
             if chunk:
                 chunks[fd].append(chunk)
+                left_bytes -= len(chunk)
             else:
                 poll.unregister(fd)
                 reading.discard(fd)
+        if left_bytes < 0:
+            _end(child)
+            raise EnvironmentFailure(f"git says more than {_MOST_OUTPUT_BYTES >> 20} MiB")
     _await_end(child, deadline)
     for pipe in (child.stdout, child.stderr):
         if pipe is not None:

@@ -30,6 +30,8 @@ from gitwatchd.model.repository import Location
 
 _MAX_INCLUDE_DEPTH = 10
 """git's own."""
+_MOST_FILES = 1000
+"""Ten files that each include the next one ten times would have git read 10^10."""
 _RACY_NS = 50_000_000
 """A file this young may change again without a new ctime (before Linux 6.13 it ticks every 1-10 ms): not kept."""
 
@@ -103,6 +105,11 @@ class ConfigWalk:
 
     def _add_file(self, path: bytes, scope: Scope, *, included: bool = False) -> Config:
         self.sources.append(path)
+        if len(self.sources) > _MOST_FILES:
+            raise ConfigDamaged(
+                f"the configuration includes more than {_MOST_FILES} files",
+                f"look at the includes of {os.fsdecode(path)}",
+            )
         # Permission denied: git skips the user's own files then, and ends for all others.
         read = _read_own if scope in OWN_SCOPES else _read_shared
         file = read(path, scope, scope is Scope.GLOBAL and not included)

@@ -1,6 +1,7 @@
 """Reading a small file that a repository names, without trusting what it is.
 
-Runs: any thread, the serving thread too. A FIFO in a file's place would hold a plain `open` for ever.
+Runs: any thread, the serving thread too. A FIFO in a file's place would hold a plain `open` for ever; a sparse file of
+a terabyte fits into an archive of a kilobyte.
 """
 
 from __future__ import annotations
@@ -20,10 +21,18 @@ def raise_if_exhausted(error: OSError) -> None:
         raise error
 
 
-def read_regular(path: bytes, limit: int = -1) -> bytes:
-    """The file's bytes, at most `limit`; links are followed. Raises OSError, also for what is no regular file."""
+def read_regular(path: bytes, limit: int) -> bytes:
+    """The file's first bytes, at most `limit`; links are followed. Raises OSError, also for what is no regular file."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with open(fd, "rb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
         return file.read(limit) or b""
+
+
+def read_whole(path: bytes, largest: int) -> bytes:
+    """All of the file. Raises OSError, with EFBIG where it has more than `largest` bytes."""
+    raw = read_regular(path, largest + 1)
+    if len(raw) > largest:
+        raise OSError(errno.EFBIG, "too big to be read here", path)
+    return raw

@@ -21,9 +21,15 @@ from gitwatchd.git.wildmatch import literal_prefix_length, translate
 from gitwatchd.model.repository import Location
 
 Reader = Callable[[bytes], bytes | None]
-"""Content of a file given its path relative to the worktree's top; None when there is none to read."""
+"""Content of a file given its path relative to the worktree's top; None when there is none to read,
+TOO_LONG when it is longer than what is matched here."""
+
+TOO_LONG = b"\0"
+"""Free to mean that: a file of just this has no rules."""
 
 _BOM = b"\xef\xbb\xbf"
+_LARGEST_EXCLUDES_BYTES = 1 << 18
+"""Of one exclude file: some 10,000 rules. Every rule with a wildcard is a compiled expression of a few kilobytes."""
 _GLOB_CHARACTERS = re.compile(rb"[*?\[\\]")
 
 
@@ -204,7 +210,7 @@ class IgnoreRules:
         files = []
         for raw in shared:
             patterns = parse_patterns(raw) if raw else []
-            if any(map(_depends_on_version, patterns)):
+            if raw == TOO_LONG or any(map(_depends_on_version, patterns)):
                 self._shared_exact = False
             if patterns:
                 files.append(_RuleFile(patterns, b""))
@@ -267,6 +273,8 @@ class IgnoreRules:
 
     def _with_own_rules(self, directory: bytes, inherited: _Chain) -> _Chain:
         raw = self._read(directory + b"/.gitignore" if directory else b".gitignore")
+        if raw == TOO_LONG:
+            self._inexact_directories.add(directory)
         patterns = parse_patterns(raw) if raw else []
         if not patterns:
             return inherited
@@ -340,8 +348,11 @@ def _read_regular(fd: int) -> bytes | None:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
         with open(fd, "rb", buffering=0, closefd=False) as file:
-            return file.read()
+            raw = file.read(_LARGEST_EXCLUDES_BYTES + 1)
     except OSError:
         return None
     finally:
         os.close(fd)
+    if len(raw) > _LARGEST_EXCLUDES_BYTES:
+        return TOO_LONG
+    return raw

@@ -28,6 +28,7 @@ from gitwatchd.git.index_format import (
     MAX_INDEX_BYTES,
     STAGE_BITS,
     STAT_FIELDS,
+    is_readable_size,
     parse_compressed,
     parse_extensions,
     parse_header,
@@ -222,8 +223,10 @@ def read_index_bytes(path: bytes, oid_bytes: int) -> tuple[bytes, int]:
                 before = os.fstat(file.fileno())
                 if not stat.S_ISREG(before.st_mode):
                     raise IndexDamaged(f"{_shown(path)}: the index is not a file")
-                if before.st_size > MAX_INDEX_BYTES:
-                    raise IndexDamaged(f"{_shown(path)}: the index is larger than {MAX_INDEX_BYTES >> 20} MiB")
+                if not is_readable_size(before):
+                    raise IndexDamaged(
+                        f"{_shown(path)}: the index is larger than {MAX_INDEX_BYTES >> 20} MiB, or full of holes"
+                    )
                 raw = file.read(before.st_size + 1)
                 after = os.fstat(file.fileno())
         except FileNotFoundError:

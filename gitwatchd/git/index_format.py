@@ -7,6 +7,7 @@ Names may come out empty: in a split index those are replacements of the shared 
 
 from __future__ import annotations
 
+import os
 import struct
 from array import array
 
@@ -24,6 +25,12 @@ STAGE_BITS = 0x30
 MAX_INDEX_BYTES = 1 << 30
 """Some 10 million entries. Beyond that a hostile archive with a sparse file would take our memory."""
 
+_SPARSENESS = 16
+"""How many times larger than what is allocated for it a file of ours to read may be. File systems that compress make
+an index a third; an archive makes a gigabyte of holes from nothing."""
+_MOST_LONG_NAMES_BYTES = 1 << 26
+"""Of names over 255 bytes in version 4, where a few bytes stand for a name as long as all that came before."""
+
 _LONG_NAME = 0xFFF
 """The length that stands for "this long or longer"."""
 _KNOWN_EXTENDED_FLAGS = 0x6000
@@ -31,6 +38,12 @@ _KNOWN_EXTENDED_FLAGS = 0x6000
 
 class IndexDamaged(EnvironmentFailure):
     """The index cannot be read, or is not what its format says."""
+
+
+def is_readable_size(status: os.stat_result) -> bool:
+    """Whether a file of that size may be an index."""
+    small = status.st_size < 1 << 20
+    return small or status.st_size <= min(MAX_INDEX_BYTES, status.st_blocks * 512 * _SPARSENESS)
 
 
 def parse_header(raw: bytes, oid_bytes: int) -> tuple[int, int]:
@@ -124,6 +137,7 @@ def parse_compressed(
     add_name, add_offset, add_flag = names.append, offsets.append, flag_bytes.append
     find = raw.find
     name = b""
+    long_names_bytes = 0
     for _ in range(count):
         add_offset(at)
         flags_at = at + flags_offset
@@ -131,6 +145,9 @@ def parse_compressed(
         cut = raw[flags_at + 2]
         if high & (EXTENDED_BIT | 0x0F) or cut & 0x80:
             name, high, at = parse_entry(raw, at, 4, oid_bytes, name)
+            long_names_bytes += len(name)
+            if long_names_bytes > _MOST_LONG_NAMES_BYTES:
+                raise IndexDamaged("the index has names that are too long to be read here")
         else:
             end = find(b"\0", flags_at + 3)
             kept = len(name) - cut

@@ -14,14 +14,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from gitwatchd.errors import NotARepository
-from gitwatchd.git.config_file import ConfigDamaged, find_boolean, parse_config
+from gitwatchd.git.config_file import MAX_CONFIG_BYTES, ConfigDamaged, find_boolean, parse_config
 from gitwatchd.git.files import raise_if_exhausted
 from gitwatchd.model.repository import Location, RepoPath
 
 _LARGEST_POINTER_FILE_BYTES = 1 << 16
 """HEAD, `.git` and `commondir` files hold one path; anything longer is not one of them."""
-
-_LARGEST_CONFIG_BYTES = 1 << 24
 
 _HEX = frozenset(b"0123456789abcdef")
 
@@ -222,7 +220,10 @@ def _read_file(path: bytes, largest: int = _LARGEST_POINTER_FILE_BYTES) -> bytes
 
 def _read_format_file(path: bytes) -> RepositoryFormat:
     try:
-        entries = parse_config(_read_file(path, _LARGEST_CONFIG_BYTES), path).entries
+        raw = _read_file(path, MAX_CONFIG_BYTES + 1)
+        if len(raw) > MAX_CONFIG_BYTES:
+            return RepositoryFormat()
+        entries = parse_config(raw, path).entries
     except ConfigDamaged:
         # git will refuse this repository and say why; that it is one must not depend on it.
         return RepositoryFormat()

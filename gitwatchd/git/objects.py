@@ -15,6 +15,7 @@ opened: after a change there, `close` it.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import zlib
@@ -24,8 +25,9 @@ from typing import Any, Final, NamedTuple
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import run_git
-from gitwatchd.git.files import raise_if_exhausted, read_regular
+from gitwatchd.git.files import raise_if_exhausted, read_whole
 from gitwatchd.git.layout import read_format
+from gitwatchd.git.refs import LARGEST_PACKED_REFS_BYTES
 from gitwatchd.model.repository import Location
 
 _GIT_TIMEOUT_S = 30.0
@@ -33,6 +35,10 @@ _OPEN_PACK_FILES = 32
 """libgit2 keeps every pack it read from open; with hundreds of repositories that would use up descriptors."""
 _OBJECT_CACHE_BYTES = 4 << 20
 """libgit2's own cache may otherwise grow to 256 MB; ours are short reads that seldom repeat."""
+_LARGEST_OBJECT_BYTES = 1 << 25
+"""A tree of 800,000 files in one directory. Inflated, that takes 0.1 s, perhaps of the serving thread."""
+_LONGEST_HEADER_BYTES = 32
+"""Of a loose object: its type, its size in decimal, a NUL."""
 _LONGEST_CHAIN = 128
 """About 10 us a commit: less than starting git."""
 _PEELED_KEPT = 16384
@@ -265,9 +271,8 @@ class Objects:
             return words[1], rest[: int(words[2])]
         name = os.fsencode(oid)
         try:
-            raw = read_regular(self._directory + b"/" + name[:2] + b"/" + name[2:])
-            header, _, content = zlib.decompress(raw).partition(b"\0")
-            return header.partition(b" ")[0], content
+            raw = read_whole(self._directory + b"/" + name[:2] + b"/" + name[2:], _LARGEST_OBJECT_BYTES)
+            return _inflate(raw, oid)
         except (OSError, zlib.error):
             return self._read_packed(oid)
 
@@ -275,6 +280,9 @@ class Objects:
         import pygit2
 
         try:
+            size = self._odb().read_header(oid.decode())[1]
+            if size > _LARGEST_OBJECT_BYTES:
+                raise _too_big(oid, size)
             kind, content = self._odb().read(oid.decode())
         except (KeyError, ValueError, OSError, pygit2.GitError) as error:
             raise ObjectsUnreadable(f"object {oid.decode()} cannot be read: {error}") from error
@@ -370,12 +378,33 @@ def _has_entries(directory: bytes) -> bool:
         return False
 
 
+def _inflate(raw: bytes, oid: bytes) -> tuple[bytes, bytes]:
+    """Type and content of a loose object. What it says of its size is believed, and held to. Raises zlib.error."""
+    stream = zlib.decompressobj()
+    header, nul, content = stream.decompress(raw, _LONGEST_HEADER_BYTES).partition(b"\0")
+    kind, _, size = header.partition(b" ")
+    if not nul or not size.isdigit():
+        raise zlib.error("not a loose object")
+    if int(size) > _LARGEST_OBJECT_BYTES:
+        raise _too_big(oid, int(size))
+    left = int(size) - len(content)
+    if left > 0:
+        content += stream.decompress(stream.unconsumed_tail, left)
+    if len(content) != int(size):
+        raise zlib.error("not of its size")
+    return kind, content
+
+
+def _too_big(oid: bytes, size: int) -> ObjectsUnreadable:
+    return ObjectsUnreadable(f"object {oid.decode()} has {size} bytes: too big to be read here")
+
+
 def _packs_replacements(packed_refs: bytes) -> bool:
     try:
-        return b" refs/replace/" in read_regular(packed_refs)
+        return b" refs/replace/" in read_whole(packed_refs, LARGEST_PACKED_REFS_BYTES)
     except OSError as error:
         raise_if_exhausted(error)
-        return False
+        return error.errno == errno.EFBIG  # then it is git that reads it
 
 
 def _subject(commit: bytes) -> bytes:

@@ -8,13 +8,15 @@ Invariant: a loose ref hides a packed one of the same name, also when that is wh
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import run_git
-from gitwatchd.git.files import raise_if_exhausted, read_regular
+from gitwatchd.git.files import raise_if_exhausted, read_whole
 from gitwatchd.git.layout import read_format
 from gitwatchd.model.repository import Location
 
@@ -22,6 +24,12 @@ _GIT_TIMEOUT_S = 30.0
 _DEEPEST_SYMREF = 5
 """git's own limit."""
 _LARGEST_REF_BYTES = 4096
+LARGEST_PACKED_REFS_BYTES = 1 << 26
+"""A million refs. Searched on the serving thread, too, and again after each change of a ref."""
+_MOST_UNPEELED_TAGS = 10_000
+"""Each of them has to be read to know what it names: git has not written that down since 2013."""
+_LARGEST_STASH_LOG_BYTES = 1 << 24
+"""Some 100,000 stashes."""
 _HEX = frozenset(b"0123456789abcdef")
 _OF_ONE_WORKTREE = (b"refs/bisect/", b"refs/worktree/", b"refs/rewritten/")
 _TAGS = b"refs/tags/"
@@ -148,12 +156,14 @@ class Refs:
             os.close(fd)
 
     def packed(self) -> bytes:
-        """All of `packed-refs` (or of git's listing in that form)."""
+        """All of `packed-refs` (or of git's listing in that form). Raises EnvironmentFailure when it is too big."""
         if self._packed is None:
             try:
-                self._packed = read_regular(self._common_dir + b"/packed-refs")
+                self._packed = read_whole(self._common_dir + b"/packed-refs", LARGEST_PACKED_REFS_BYTES)
             except OSError as error:
                 raise_if_exhausted(error)
+                if error.errno == errno.EFBIG:
+                    raise EnvironmentFailure("packed-refs is too big to be read here", "git pack-refs --all") from error
                 self._packed = b""
         return self._packed
 
@@ -185,9 +195,11 @@ class Refs:
                 yield name[len(_TAGS) :]
 
     def _unpeeled_tags_at(self, commit: bytes, peel: Callable[[bytes], bytes]) -> Iterator[bytes]:
-        for line in self.packed().splitlines():
-            oid, _, name = line.partition(b" ")
-            if name.startswith(_TAGS) and (oid == commit or _peeled(peel, oid) == commit):
+        for number, found in enumerate(_PACKED_TAG.finditer(self.packed())):
+            if number >= _MOST_UNPEELED_TAGS:
+                raise EnvironmentFailure("packed-refs has too many tags that are not peeled", "git pack-refs --all")
+            oid, name = found.groups()
+            if oid == commit or _peeled(peel, oid) == commit:
                 yield name
 
 
@@ -226,9 +238,11 @@ def count_stashes(location: Location) -> int:
         answer = run_git(arguments, cwd=location.git_dir, timeout_s=_GIT_TIMEOUT_S)
         return int(answer.stdout) if answer.returncode == 0 else 0
     try:
-        return read_regular(location.common_dir + b"/logs/refs/stash").count(b"\n")
+        return read_whole(location.common_dir + b"/logs/refs/stash", _LARGEST_STASH_LOG_BYTES).count(b"\n")
     except OSError as error:
         raise_if_exhausted(error)
+        if error.errno == errno.EFBIG:
+            raise EnvironmentFailure("the stash's log is too big to be read here", "git stash list") from error
         return 0
 
 
@@ -243,6 +257,9 @@ def _walk_loose(directory: bytes, prefix: bytes) -> Iterator[bytes]:
     except OSError as error:
         raise_if_exhausted(error)
         return
+
+
+_PACKED_TAG = re.compile(rb"^([0-9a-f]+) (refs/tags/[^\n]*)$", re.MULTILINE)
 
 
 def _peeled(peel: Callable[[bytes], bytes], oid: bytes) -> bytes | None:

@@ -9,7 +9,7 @@ Never: reads `GIT_CONFIG*` or `-c` (DESIGN.md 1: no git child of ours gets them 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from gitwatchd.git.config_file import BadValue, ConfigDamaged, find_boolean, find_integer
@@ -108,14 +108,20 @@ class RepositoryConfig:
         return list(names)
 
     def filter_drivers_of_repository(self) -> list[bytes]:
-        """Names of filter drivers whose clean, smudge or process command this repository's own config sets."""
-        names: dict[bytes, None] = {}
+        """Sections of filter drivers whose clean, smudge or process command this repository's own config sets."""
+        return list(dict.fromkeys(s for s, scope in self._filter_commands() if scope in OWN_SCOPES))
+
+    def filter_drivers(self) -> list[bytes]:
+        """Sections of all filter drivers that have a command, the user's and the system's included."""
+        return list(dict.fromkeys(section for section, _ in self._filter_commands()))
+
+    def _filter_commands(self) -> Iterator[tuple[bytes, Scope]]:
         for entry in self.entries:
-            if entry.scope in OWN_SCOPES and entry.key.startswith(b"filter."):
-                name, dot, variable = entry.key[7:].rpartition(b".")
-                if dot and variable in (b"clean", b"smudge", b"process"):
-                    names[name] = None
-        return list(names)
+            # An extension of git-lfs is a filter within a filter: git-lfs runs its command for every file it cleans.
+            if entry.key.startswith((b"filter.", b"lfs.extension.")):
+                section, _, variable = entry.key.rpartition(b".")
+                if section != b"filter" and variable in (b"clean", b"smudge", b"process"):
+                    yield section, entry.scope
 
     @property
     def excludes_file(self) -> bytes | None:

@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from gitwatchd.errors import GitwatchError
 from gitwatchd.git.config_acceptance import find_unsettled
-from gitwatchd.git.files import read_regular
+from gitwatchd.git.files import read_whole
 from gitwatchd.git.index_file import Index
 from gitwatchd.git.layout import read_location
 from gitwatchd.git.repository_config import RepositoryConfig
@@ -23,6 +23,7 @@ SYSTEM_ATTRIBUTES = b"/etc/gitattributes"
 _REWRITING = (b"filter", b"ident", b"working-tree-encoding")
 """Attributes that change more than line ends between worktree and object; looked for as bare words, which finds
 too many rather than too few."""
+_LARGEST_ATTRIBUTES_BYTES = 1 << 20
 
 
 class Inexact(GitwatchError):
@@ -93,7 +94,7 @@ def _conversion(
     found = False
     for file in files:
         try:
-            raw = read_regular(file)
+            raw = read_whole(file, _LARGEST_ATTRIBUTES_BYTES)
         except FileNotFoundError:
             continue
         except OSError:

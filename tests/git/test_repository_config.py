@@ -256,7 +256,7 @@ def test_filter_drivers_of_the_repository_itself(repository: Callable[..., Run],
         '[filter "own"]\n\tclean = x\n[filter "harmless"]\n\trequired\n[include]\n\tpath = ~/inc1\n'
         "[filter]\n\tclean = y\n",
     )
-    assert config.filter_drivers_of_repository() == [b"own", b"From.Include"]
+    assert config.filter_drivers_of_repository() == [b"filter.own", b"filter.From.Include"]
     assert config.subsections(b"filter") == [b"lfs", b"own", b"harmless", b"From.Include"]
 
 
