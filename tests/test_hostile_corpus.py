@@ -77,7 +77,7 @@ class Scene:
 
 TRAPS: dict[str, tuple[Trap, str]] = {}
 """By name; with what the answer must be: `git` (fresh, and the judge's), `unsafe`, or `honest` (not fresh without
-being the judge's, and a reason where it is not fresh)."""
+being the judge's, and a reason where it is not fresh), `settled` (no less, and not put off)."""
 
 
 def trap(expected: str) -> Callable[[Trap], Trap]:
@@ -446,6 +446,21 @@ def deep_directories(scene: Scene) -> None:
     os.close(fd)
 
 
+@trap("settled")
+def fifos_in_lower_directories(scene: Scene) -> None:
+    """Git opens these for itself, and waits."""
+    for number in range(4):
+        write(scene.path / f"e/{number}/tracked", b"")
+        os.mkfifo(scene.path / f"e/{number}/.gitignore")
+        os.mkfifo(scene.path / f"e/{number}/.gitattributes")
+
+
+@trap("settled")
+def a_fifo_in_a_submodule(scene: Scene) -> None:
+    sub = _submodule(scene, scene.git, "s")
+    os.mkfifo(sub.path / ".gitignore")
+
+
 # Something else in a file's place.
 
 PLACES = (
@@ -487,7 +502,7 @@ for _place in PLACES:
             continue
         TRAPS[f"{_kind}-{_place.replace('/', '-')}"] = (
             lambda scene, place=_place, make=_make: _replace(scene, place, make),  # type: ignore[misc]
-            "honest",
+            "settled",
         )
 
 
@@ -511,13 +526,15 @@ def bystander(corpus: tuple[Path, Daemon]) -> Path:
 
 
 def peak_bytes(pid: int) -> int:
-    """Of the daemon and its children that live: the most memory that one of them ever had since `forget_peak`."""
+    """Of the daemon and its workers that live: the most memory that one of them ever had since `forget_peak`."""
     peaks = [0]
     for process in (pid, *children(pid)):
         try:
             status = Path(f"/proc/{process}/status").read_text()
         except FileNotFoundError:
             continue
+        if status.startswith("Name:\tgit\n"):
+            continue  # it has a limit of its own
         peaks += [int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM")]
     return max(peaks)
 
@@ -581,6 +598,8 @@ def _judge(scene: Scene, report: dict[str, object], expected: str) -> None:
         assert state == "unsafe" and "gitwatch trust" in str(report["hint"]), report
     elif expected == "git":
         assert state == "fresh", report
+    elif expected == "settled":
+        assert state in ("fresh", "failed", "gone", "error"), report
     elif state != "fresh":
         assert report["reason"] and state in ("failed", "gone", "error", "unsafe", "stale", "pending"), report
     if state == "fresh" and expected == "git":

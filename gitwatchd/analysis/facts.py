@@ -145,6 +145,7 @@ class _Tracking:
             return None
         remote = remotes.fetch_remote(self._config, self._branch)
         url = None if remote is None else remotes.fetch_url(self._config, remote)
+        remote = None if remote is None else remotes.without_userinfo(remote)  # it may be an URL itself
         if asked:
             ref = self._refs_by_config(self._branch)[0]
             return None if ref is None else self._measure(ref, remote, url)
@@ -162,6 +163,7 @@ class _Tracking:
             return None
         remote = remotes.push_remote(self._config, self._branch)
         url = remotes.push_url(self._config, remote)
+        remote = remotes.without_userinfo(remote)
         if upstream is not None and ref == upstream_ref:
             return None if upstream.gone else replace(upstream, remote=remote, url=url)
         measured = self._measure(ref, remote, url)

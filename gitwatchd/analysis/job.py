@@ -27,7 +27,7 @@ from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import Index, parse_index, read_index
 from gitwatchd.git.layout import read_format, read_location
 from gitwatchd.git.porcelain import parse_status
-from gitwatchd.git.remotes import upstream_ref
+from gitwatchd.git.remotes import upstream_ref, without_userinfo
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
 from gitwatchd.model.repository import ANY_DRIVERS, Analysed, Failed, Gone, Job, Location, Outcome, Unsafe
 
@@ -42,7 +42,7 @@ def analyse(job: Job) -> Outcome:
         outcome = _analyse(job, began + job.timeout_s)
         return replace(outcome, took_s=time.monotonic() - began) if isinstance(outcome, Analysed) else outcome
     except EnvironmentFailure as failure:
-        return Failed(failure.message, failure.hint)
+        return Failed(_without_secrets(failure.message), failure.hint)
     except OSError as error:
         return Failed(f"{error.strerror or error}: {shown(job.location.path)}", _ask(job.location))
 
@@ -108,8 +108,9 @@ def _find_unsafe(job: Job, config: RepositoryConfig, index: Index | None, deadli
         return None
     first = drivers[0]
     below = "" if first.where == location.path else f" (submodule {shown(first.where)})"
+    name = _without_secrets(shown(first.name))
     return Unsafe(
-        f"its own configuration defines {shown(first.name)}{below}, a command that git status would run",
+        f"its own configuration defines {name}{below}, a command that git status would run",
         f"gitwatch trust {_quoted(location.path)}",
         complete_facts(location, config, None, index),
     )
@@ -282,8 +283,13 @@ def _explain(location: Location, config: RepositoryConfig, answer: GitAnswer) ->
         )
     if location.bare and b"must be run in a work tree" in last:
         return Analysed(complete_facts(location, config, None, None), None, answer.stderr)
-    reason = shown(last.removeprefix(b"fatal: ")) or f"git status ended with {answer.returncode}"
+    reason = _without_secrets(shown(last.removeprefix(b"fatal: "))) or f"git status ended with {answer.returncode}"
     return Failed(reason, _ask(location))
+
+
+def _without_secrets(text: str) -> str:
+    """git and our readers quote the configuration that they refuse."""
+    return without_userinfo(text.encode(errors="surrogateescape")).decode(errors="replace")
 
 
 def _ask(location: Location) -> str:

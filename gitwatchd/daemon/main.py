@@ -90,6 +90,13 @@ def _serve(*, foreground: bool, state_dir: bytes | None) -> int:
     where = places(os.environ, os.getuid(), state_dir)
     for directory in (where.state_dir, where.run_dir, where.cache_dir):
         _make_private(directory)
+    # What an older version, a copy or a restored backup left open. A directory that the user named may be for more
+    # than us.
+    directories = [where.run_dir, where.cache_dir, *([where.state_dir] if state_dir is None else ())]
+    _close_to_others(directories, 0o700)
+    _close_to_others([where.indexes], 0o700)
+    _close_to_others([path + end for path in (where.cache, where.intent) for end in (b"", b"-wal", b"-shm")], 0o600)
+    _close_to_others([where.lock, *[where.log + end for end in (b"", b".1", b".2")]], 0o600)
     configure(where.log, foreground=foreground, environ=os.environ)
     lock = DaemonLock(where.lock)
     if not lock.acquire():
@@ -135,6 +142,13 @@ def _make_private(directory: bytes) -> None:
         raise EnvironmentFailure(
             f"cannot make {os.fsdecode(directory)}: {error.strerror}", "make it writable, or use --state-dir DIR"
         ) from None
+
+
+def _close_to_others(paths: Sequence[bytes], mode: int) -> None:
+    for path in paths:
+        with suppress(OSError):  # not there; or not ours to change, and then whoever opens it says so
+            if os.stat(path).st_mode & 0o077:
+                os.chmod(path, mode)
 
 
 def _give_memory_back() -> None:

@@ -35,6 +35,7 @@ _FORCED_S = 2.0
 """After SIGKILL; a child in uninterruptible sleep (a dead mount) is left to init."""
 _VERSION_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 1 << 18
+_LOOK_EVERY_S = 1.0
 _MOST_OUTPUT_BYTES = 1 << 27
 """A million paths. A few megabytes of index can stand for a terabyte of names."""
 _MOST_DATA_BYTES = 1 << 32
@@ -195,10 +196,16 @@ def _collect(child: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, b
     reading = set(chunks)
     left_bytes = _MOST_OUTPUT_BYTES
     while reading:
-        left_s = deadline - time.monotonic()
-        ready = poll.poll(left_s * 1000) if left_s > 0 else []  # also while output comes without end
+        left_s = deadline - time.monotonic()  # also while output comes without end
+        ready = poll.poll(min(left_s, _LOOK_EVERY_S) * 1000) if left_s > 0 else []
         if not ready:
-            raise subprocess.TimeoutExpired(child.args, timeout_s)
+            if left_s <= _LOOK_EVERY_S:
+                raise subprocess.TimeoutExpired(child.args, timeout_s)
+            if _waits_for_a_fifo(child.pid):
+                _end(child)
+                raise EnvironmentFailure(
+                    "git waits for a FIFO that stands in the place of one of its files", "find . -type p"
+                )
         for fd, _ in ready:
             chunk = os.read(fd, _CHUNK_BYTES)
             if chunk:
@@ -216,6 +223,18 @@ def _collect(child: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, b
             pipe.close()
     stdout, stderr = (b"".join(parts) for parts in chunks.values())
     return stdout, stderr
+
+
+def _waits_for_a_fifo(pid: int) -> bool:
+    """Whether git, or a git that it started for a submodule, waits for somebody to open the other end."""
+    pids = [str(pid)]
+    with suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+        pids += children.read().split()
+    for one in pids:
+        with suppress(OSError), open(f"/proc/{one}/wchan", encoding="ascii") as place:
+            if place.read() == "wait_for_partner":
+                return True
+    return False
 
 
 def _await_end(child: subprocess.Popen[bytes], deadline: float) -> None:

@@ -19,6 +19,8 @@ def count_lines(location: Location) -> tuple[int, int]:
     added = removed = 0
     for arguments in (_DIFF, (*_DIFF, "--cached")):
         answer = run_git(arguments, cwd=location.path, timeout_s=_TIMEOUT_S)
+        if b"cannot exec" in answer.stderr:
+            raise EnvironmentFailure("git diff wants a filter driver, and is kept from it here")
         if answer.returncode:
             raise EnvironmentFailure(f"git diff: {answer.stderr.decode(errors='replace').strip()}")
         records = iter(answer.stdout.split(b"\0")[:-1])

@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git import child, sealed
 from gitwatchd.git.child import Programs, run_git, seal_obstacle
 from tests.zoo.commands import Git
@@ -112,6 +114,30 @@ def test_no_program_no_file_no_connection(tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(PermissionError):
             sealed.start(rules(), lambda: socket.create_connection(server.getsockname(), 5))
     assert sealed.start(rules(), lambda: subprocess.run(["git", "--version"], check=True, capture_output=True)).stdout
+
+
+def test_a_sealed_git_has_a_limit_of_memory_and_of_words(repository: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = repository({f"file-{number}": b"" for number in range(200)})
+    where = os.fsencode(git.path)
+    # Not a blob: those it passes on piece by piece.
+    tag = git("hash-object", "-w", "-t", "tag", "--literally", "--stdin", stdin=bytes(64 << 20)).strip()
+    assert run_git(["cat-file", "-s", tag], cwd=where, timeout_s=30).returncode == 0
+    monkeypatch.setattr(child, "_MOST_OUTPUT_BYTES", 1000)
+    with pytest.raises(EnvironmentFailure, match="says more than"):
+        run_git(["ls-files"], cwd=where, timeout_s=10)
+    monkeypatch.setattr(child, "_MOST_DATA_BYTES", 16 << 20)
+    # It reads the object's name from its standard input, so the limit is there before it begins.
+    answer = run_git(["cat-file", "--batch"], cwd=where, timeout_s=30, stdin=tag + b"\n")
+    assert answer.returncode == 128 and b"memory" in answer.stderr
+
+
+def test_git_does_not_wait_for_a_fifo(repository: Make) -> None:
+    git = repository({"f": b"1", "d/f": b"1"})
+    os.mkfifo(git.path / "d/.gitignore")
+    began = time.monotonic()
+    with pytest.raises(EnvironmentFailure, match="FIFO"):
+        run_git(STATUS, cwd=os.fsencode(git.path), timeout_s=60)
+    assert time.monotonic() - began < 30
 
 
 def test_the_caller_stays_free(tmp_path: Path) -> None:

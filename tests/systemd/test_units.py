@@ -77,11 +77,20 @@ def test_what_the_units_promise() -> None:
         "Type": "notify",
         "Restart": "on-failure",
         "NoNewPrivileges": "yes",
+        "LockPersonality": "yes",
+        "RestrictRealtime": "yes",
         "UMask": "0077",
         "OOMPolicy": "continue",
     }
     assert {name: service[name] for name in expected} == expected
     assert "TasksMax" in service and "MemoryHigh" in service
+    # Each of these would hide repositories, or keep git, git-lfs or a filter from working.
+    breaking = (
+        "ProtectHome", "ProtectSystem", "PrivateTmp", "PrivateNetwork", "PrivateUsers", "PrivateDevices",
+        "RestrictAddressFamilies", "RestrictSUIDSGID", "RestrictNamespaces", "MemoryDenyWriteExecute",
+        "SystemCallFilter", "ReadOnlyPaths", "InaccessiblePaths", "RootDirectory", "DynamicUser",
+    )  # fmt: skip
+    assert [name for name in breaking if name in service] == []
 
 
 @contextmanager
