@@ -12,6 +12,7 @@ import pytest
 from gitwatchd.analysis import job as job_module
 from gitwatchd.analysis.drivers import drivers_digest, find_drivers
 from gitwatchd.analysis.job import analyse
+from gitwatchd.analysis.private_index import read_snapshot
 from gitwatchd.git.child import seal_obstacle
 from gitwatchd.git.layout import read_location
 from gitwatchd.git.repository_config import read_config
@@ -31,6 +32,8 @@ def job(repository: Make, tmp_path: Path) -> Job:
     for name in "ab":
         os.utime(git.path / name, (1, 1))
     os.utime(git.path / ".git/index", (2, 2))
+    while (snapshot := read_snapshot(os.fsencode(git.path / ".git/index"))) is None or not snapshot.settled():
+        pass  # no copy is made of an index younger than the tick of the file clock
     location = read_location(os.fsencode(git.path))
     assert location is not None
     return Job(location, os.fsencode(tmp_path / "indexes"), 30.0, None)
