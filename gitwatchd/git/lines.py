@@ -1,7 +1,7 @@
 """How many lines were added and removed since HEAD, staged and not: git's own count.
 
-Owns nothing; two git children. Runs: where it may block. Only for repositories that are analysed: git's diff runs the
-filter drivers that their user allowed, as its status does. Raises EnvironmentFailure.
+Owns nothing; two git children. Runs: where it may block. Only for repositories that are analysed: git's diff would run
+filter drivers; where one would have to run there is no count. Raises EnvironmentFailure.
 """
 
 from __future__ import annotations
