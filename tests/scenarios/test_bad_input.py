@@ -59,7 +59,7 @@ USAGE_ERRORS = [
     (["daemon", "dance"], "no command 'daemon dance'"),
     (["daemon", "start", "x"], "takes no 'x'"),
     (["daemon", "stop", "--force"], "no option '--force'"),
-    (["help", "nonsense"], "no command 'nonsense'"),
+    (["help", "nonsense"], "no command or topic 'nonsense'"),
     (["help", "a", "b", "c"], "takes no 'c'"),
 ]
 
