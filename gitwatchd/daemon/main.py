@@ -95,8 +95,8 @@ def _serve(*, foreground: bool, state_dir: bytes | None) -> int:
     directories = [where.run_dir, where.cache_dir, *([where.state_dir] if state_dir is None else ())]
     _close_to_others(directories, 0o700)
     _close_to_others([where.indexes], 0o700)
-    _close_to_others([path + end for path in (where.cache, where.intent) for end in (b"", b"-wal", b"-shm")], 0o600)
-    _close_to_others([where.lock, *[where.log + end for end in (b"", b".1", b".2")]], 0o600)
+    for start in (where.cache, where.intent, where.log, where.lock):
+        _close_to_others(_beginning_with(start), 0o600)
     configure(where.log, foreground=foreground, environ=os.environ)
     lock = DaemonLock(where.lock)
     if not lock.acquire():
@@ -142,6 +142,15 @@ def _make_private(directory: bytes) -> None:
         raise EnvironmentFailure(
             f"cannot make {os.fsdecode(directory)}: {error.strerror}", "make it writable, or use --state-dir DIR"
         ) from None
+
+
+def _beginning_with(start: bytes) -> list[bytes]:
+    """That file, and those beside it that SQLite, a backup or the log's rotation named after it."""
+    directory, name = os.path.split(start)
+    try:
+        return [os.path.join(directory, found) for found in os.listdir(directory) if found.startswith(name)]
+    except OSError:
+        return []
 
 
 def _close_to_others(paths: Sequence[bytes], mode: int) -> None:
