@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,3 +91,21 @@ def test_what_is_written_again_unchanged_is_no_change(loop: Loop, file: Path) ->
     file.write_text('# a comment\nroots = ["/a"]')
     known.read()
     assert known.lines == {"roots": 2}
+
+
+def test_without_a_file_nothing_is_imported_to_read_one(tmp_path: Path) -> None:
+    """Of the daemon's start; and a command's ordinary way knows nothing of settings."""
+    daemon = (
+        "import sys; from gitwatchd.loop import Loop; from gitwatchd.daemon.main import _Daemon; "
+        "from gitwatchd.daemon.fleet import Fleet; from gitwatchd.daemon.methods import Methods; "
+        "from gitwatchd.daemon.configuration import Configuration; "
+        f"Configuration(Loop(print), {os.fsencode(tmp_path / 'none')!r}, b'/', ()); "
+    )
+    client = "import sys, gitwatch.__main__, gitwatch.cli, gitwatch.status, gitwatch.link; "
+    for script, absent in (
+        (daemon, ("tomllib", "gitwatchd.settings.parser")),
+        (client, ("tomllib", "gitwatchd.settings", "dataclasses", "typing")),
+    ):
+        script += f"print(sorted(set({absent!r}) & sys.modules.keys()))"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("[]\n", "")
