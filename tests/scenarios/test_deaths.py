@@ -136,6 +136,27 @@ def test_a_stopped_daemon_costs_a_client_no_more_than_its_time(gitwatch: Gitwatc
     assert gitwatch.porcelain(git.path) == judge(git.path)
 
 
+def test_no_command_waits_for_a_stopped_daemon(gitwatch: Gitwatch, daemon: Daemon, git: Git) -> None:
+    """Scenario 21, without a --timeout: each says why and exits 4."""
+    assert gitwatch.porcelain(git.path) == judge(git.path)
+    commands = (
+        ("status",), ("status", "--jsonl", git.path), ("status", "--no-wait"), ("roots", "list"),
+        ("roots", "add", git.path), ("roots", "rm", git.path), ("refresh",), ("verify",), ("trust", git.path),
+        ("unsaved",), ("branches",), ("events",), ("doctor",), ("doctor", "--dump"), ("config",),
+        ("daemon", "start"), ("daemon", "status"),
+    )  # fmt: skip
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        running = [(command, gitwatch.start(*command)) for command in commands]
+        for command, process in running:
+            stdout, stderr = process.communicate(timeout=30)
+            assert (process.returncode, stdout) == (4, b""), (command, stderr)
+            assert stderr.startswith(b"gitwatch: the daemon did not answer within"), (command, stderr)
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    assert gitwatch.porcelain(git.path) == judge(git.path)
+
+
 def test_ten_clients_at_once_start_one_daemon(gitwatch: Gitwatch, git: Git) -> None:
     """Scenario 22."""
     processes = [gitwatch.start("status", "--porcelain=v2", "-z", git.path) for _ in range(10)]
