@@ -32,6 +32,21 @@ def branches(invocation: Invocation) -> int:
         output.write_text(BRANCHES)
         return 0
     paths = invocation.paths() or [absolute(".")]
+    if invocation.has("--fetch"):
+        return _fetch_first(invocation, paths)
+    return _show(invocation, connect, paths)
+
+
+def _fetch_first(invocation: Invocation, paths: list[bytes]) -> int:
+    from gitwatch.exchanging import fetch_one
+
+    _Choice(invocation)  # what is wrong with the other options is told before anything is done
+    link = connect(invocation)
+    failed = fetch_one(invocation, link, paths)
+    return _show(invocation, lambda _: link, paths) or int(failed)
+
+
+def _show(invocation: Invocation, connect: Callable[[Invocation], Link], paths: list[bytes]) -> int:
     if not any(map(invocation.has, _CHOOSING)) and not invocation.has("--print0"):
         return _table(invocation, connect(invocation), paths, None)
     choice = _Choice(invocation)

@@ -30,6 +30,8 @@ _STATUS = {
     "--help-where": FLAG, "--sort": TEXT, "-s": "--sort", "--reverse": FLAG, "-r": "--reverse",
     "--columns": TEXT, "-c": "--columns", "--dirty": FLAG, "--dirty-only": "--dirty", "-d": "--dirty",
     "--depth": COUNT, "--metadata-only": FLAG, "--errors": FLAG,
+    "--fetch": FLAG, "-f": "--fetch", "--pull-safe": FLAG, "-P": "--pull-safe",
+    "--push-safe": FLAG, "-U": "--push-safe",
 }  # fmt: skip
 """A name that stands for another option is that one's short or older form."""
 
@@ -37,7 +39,7 @@ _BRANCHES = {
     "--json": FLAG, "-j": "--json", "--glob": TEXT, "-g": "--glob", "--regex": TEXT, "-r": "--regex",
     "--where": TEXT, "-w": "--where", "--print": TEXT, "-p": "--print", "--print0": FLAG, "-0": "--print0",
     "--help-where": FLAG, "--sort": TEXT, "-s": "--sort", "--reverse": FLAG, "--columns": TEXT, "-c": "--columns",
-    "--timeout": SECONDS,
+    "--timeout": SECONDS, "--fetch": FLAG, "-f": "--fetch",
 }  # fmt: skip
 
 _UNSAVED = {"--json": FLAG, "--timeout": SECONDS, "--no-progress": FLAG}
@@ -73,6 +75,9 @@ COMMANDS: Mapping[str, tuple[str, str, Mapping[str, str], int, int]] = {
 
 _GROUPS = frozenset(name.split()[0] for name in COMMANDS if " " in name)
 
+
+_WITH_GROUPS = ("status", "unsaved")
+"""Commands whose operands may be groups of the configuration; `./@NAME` is a path."""
 
 _LONGEST_S = 600.0
 """The daemon itself waits no longer than this for an analysis."""
@@ -117,8 +122,16 @@ class Invocation:
         return None if given is None else int(given)
 
     def paths(self) -> list[bytes]:
-        """The operands as absolute paths without symlinks."""
-        return [absolute(operand) for operand in self.operands]
+        """The operands as absolute paths without symlinks; where groups may stand, without those."""
+        return [absolute(operand) for operand in self.operands if not self._is_group(operand)]
+
+    def groups(self) -> dict[str, list[str]]:
+        """The option that names the groups among the operands (`@NAME`); empty without any."""
+        names = [operand[1:] for operand in self.operands if self._is_group(operand)]
+        return {"groups": names} if names else {}
+
+    def _is_group(self, operand: str) -> bool:
+        return operand.startswith("@") and self.command in _WITH_GROUPS
 
 
 def absolute(path: str) -> bytes:

@@ -26,7 +26,9 @@ DIRECTORIES = ":directories"
 """A line that asks the shell for its own words: it knows how to quote a path."""
 
 _ANSWER_S = 1.0
-_TARGETS = frozenset({"status", "refresh", "verify", "trust", "watch", "events", "prompt", "branches", "roots add"})
+_TARGETS = frozenset(
+    {"status", "refresh", "verify", "trust", "watch", "events", "prompt", "branches", "unsaved", "roots add"}
+)
 """Commands whose operands are paths of repositories or directories."""
 
 _BASH = r"""# bash: add  eval "$(gitwatch completion bash)"  to ~/.bashrc

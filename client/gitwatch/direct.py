@@ -41,6 +41,8 @@ Found = tuple[Location, Facts | None, Standing]
 
 
 def direct(invocation: Invocation) -> int:
+    if invocation.groups():
+        raise UserError("groups are the daemon's to know: --direct takes paths only")
     selection = Selection(invocation)
     columns = _columns(invocation)
     roots = [_start_of(path) for path in invocation.paths() or _known_roots(invocation)]

@@ -42,11 +42,11 @@ Exit codes: 0 fine, 1 some repository failed, 2 usage, 3 refused, 4 no daemon, 1
 
 _TEXTS = {
     "status": """\
-usage: gitwatch status [OPTION...] [PATH...]
+usage: gitwatch status [OPTION...] [PATH|@GROUP...]
 
 A PATH inside a worktree means that worktree and the repositories beneath it, any other directory all
-beneath it. Without PATH: all known repositories. A directory asked for is watched from then on, and
-forgotten after 14 days unasked.
+beneath it. @GROUP: the repositories of a group of the configuration. Without either: all known
+repositories. A directory asked for is watched from then on, and forgotten after 14 days unasked.
 
 Which, and in which order:
   -w, --where EXPR      only repositories for which EXPR is true; --help-where explains
@@ -54,6 +54,12 @@ Which, and in which order:
   --depth N             only those at most N directories below PATH
   -s, --sort FIELD      dir, path, name, status, branch, branch_remote, remote, url, mtime, age, ident, author, none
   -r, --reverse
+
+Before they are looked at, with your own git, environment and hooks; nothing asks for a password:
+  -f, --fetch           fetch from every remote
+  -P, --pull-safe       fetch, then fast-forward those that are clean and only behind
+  -U, --push-safe       fetch, then push the branch of those that are clean and only ahead to its upstream; never by
+                        force
 
 How they are shown:
   -c, --columns SPEC    `name` adds a column, `-name` takes it away, `-` takes all away; separated by commas:
@@ -79,7 +85,7 @@ How they are looked at:
   --no-progress         no progress on the terminal
 """,
     "unsaved": """\
-usage: gitwatch unsaved [OPTION...] [PATH...]
+usage: gitwatch unsaved [OPTION...] [PATH|@GROUP...]
 
 What would be lost with this disk: changes that are not committed, commits on no remote (of any branch, of a
 detached HEAD), stashes, repositories without remote, in submodules and linked worktrees as well. What a remote has
@@ -106,6 +112,7 @@ behind, worktree, author, age, subject of the tip.
   -c, --columns SPEC    `name` adds a column, `-name` takes it away, `-` takes all away; separated by commas:
                         branch upstream tracking changes worktree author age subject, which are there by
                         themselves, and status head ahead behind gone current date
+  -f, --fetch           fetch and prune first, with your own git
   -j, --json            an array of maps
   -p, --print EXPR      the value of EXPR for each branch, one a line
   -0, --print0          with --print: ended by NUL, not by newline

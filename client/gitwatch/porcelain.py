@@ -44,7 +44,7 @@ _HARMLESS_PREFIXES = (
 def porcelain(invocation: Invocation) -> int:
     if invocation.options["--porcelain"] != "v2":
         raise UserError(f"no porcelain format {invocation.options['--porcelain']!r}", "say --porcelain=v2")
-    if len(invocation.operands) > 1:
+    if len(invocation.operands) > 1 or invocation.groups():
         raise UserError("--porcelain=v2 answers about one PATH", "use --json for several")
     if invocation.has("--direct") or changed_answer(os.environ) is not None:
         return run_judge(invocation)

@@ -63,7 +63,7 @@ class Progress:
             self.update(state.get("phase"), state.get("found") or 0, state.get("done") or 0, state.get("total"))
 
     def update(self, phase: str, found: int, done: int, total: int | None) -> None:
-        """`phase` is `discovering` (`found` so far, end unknown) or `analysing` (`done` of `total`)."""
+        """`phase` is `discovering` (`found` so far, end unknown) or what is done to `done` of `total`."""
         now = time.monotonic()
         if self._width is None or now < self._next:
             return
@@ -88,7 +88,7 @@ class Progress:
 
 
 def progress_line(phase: str, found: int, done: int, total: int | None) -> str:
-    if phase != "analysing" or not total:
+    if phase == "discovering" or not total:
         return f"discovering: {found} repositories"
     filled = _BAR_CELLS * min(done, total) // total
-    return f"analysing {done}/{total} [{'#' * filled}{'.' * (_BAR_CELLS - filled)}]"
+    return f"{phase} {done}/{total} [{'#' * filled}{'.' * (_BAR_CELLS - filled)}]"

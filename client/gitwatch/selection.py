@@ -39,7 +39,7 @@ class Selection:
         self.order = str(invocation.options.get("--sort", "none")).casefold()
         if self.order not in ORDERS:
             raise UserError(f"--sort: there is no order {self.order!r}", f"one of: {', '.join(ORDERS)}")
-        if invocation.has("--depth") and not invocation.operands:
+        if invocation.has("--depth") and not invocation.paths():
             raise UserError("--depth needs a PATH to count from")
         if invocation.has("--metadata-only"):
             self._check_metadata_only()

@@ -24,8 +24,13 @@ _EXCLUSIVE = (
     ("--json", "--jsonl", "--porcelain", "--print"),
     ("--no-wait", "--verify"),
     ("--no-wait", "--direct"),
+    *(("--no-wait", option) for option in ("--fetch", "--pull-safe", "--push-safe")),
+    *(("--direct", option) for option in ("--fetch", "--pull-safe", "--push-safe")),
 )
-_SELECTING = ("--where", "--print", "--dirty", "--depth", "--sort", "--reverse", "--metadata-only", "--errors")
+EXCHANGING = ("--fetch", "--pull-safe", "--push-safe")
+_SELECTING = (
+    "--where", "--print", "--dirty", "--depth", "--sort", "--reverse", "--metadata-only", "--errors", *EXCHANGING,
+)  # fmt: skip
 """Options that this side carries out, on whole reports. Without them the daemon sends a table and nothing else."""
 
 
@@ -89,7 +94,7 @@ def wait_option(invocation: Invocation) -> dict[str, float]:
 
 
 def _options(invocation: Invocation, progress: Progress) -> dict[str, Any]:
-    options: dict[str, Any] = {**wait_option(invocation), "progress": progress.wanted}
+    options: dict[str, Any] = {**wait_option(invocation), **invocation.groups(), "progress": progress.wanted}
     if invocation.has("--verify"):
         options["verify"] = True
     if invocation.has("--include-ignored"):
@@ -129,7 +134,7 @@ def _show(invocation: Invocation, view: dict[str, Any]) -> int:
     return int(bool(view["failed"] or (invocation.has("--strict") and view["strict_failed"])))
 
 
-def _ask(invocation: Invocation, link: Link) -> dict[str, Any]:
+def ask_status(invocation: Invocation, link: Link) -> dict[str, Any]:
     with Progress(shown=not invocation.has("--no-progress")) as progress:
         answer: dict[str, Any] = link.call(
             "status", invocation.paths(), _options(invocation, progress),
@@ -141,7 +146,7 @@ def _ask(invocation: Invocation, link: Link) -> dict[str, Any]:
 def _reports(invocation: Invocation) -> int:
     from gitwatch.json_form import complain_of, encode_reports
 
-    answer = _ask(invocation, connect(invocation))
+    answer = ask_status(invocation, connect(invocation))
     output.write(encode_reports(answer["repos"], lines=invocation.has("--jsonl")))
     return complain_of(answer["repos"], answer["errors"], strict=invocation.has("--strict"))
 
@@ -154,11 +159,19 @@ def _selected(invocation: Invocation) -> int:
     selection = Selection(invocation)
     looks = _looks(invocation)
     link = connect(invocation)
-    answer = _ask(invocation, link)
+    answer = ask_status(invocation, link)
     reports, errors, code = answer["repos"], answer["errors"], 0
+    marks: dict[Any, str] = {}
+    if any(map(invocation.has, EXCHANGING)):
+        from gitwatch.exchanging import exchange
+
+        reports, marks = exchange(invocation, link, reports)
+    failed = any(report.get(field) for report in reports for field in ("fetch_failed", "pull_failed", "push_failed"))
     chosen = selection.choose(reports)
     if not show_chosen(invocation, selection, chosen):
         named = {"paths": invocation.paths(), "repositories": [report["path"] for report in chosen]}
+        if marks:
+            looks["marks"] = marks
         view = link.call(
             "render", "status", {**wait_option(invocation), **named, **looks}, timeout_s=invocation.remaining_s()
         )
@@ -168,4 +181,4 @@ def _selected(invocation: Invocation) -> int:
             shown = {report["path"] for report in chosen}
             reports, errors = [report for report in reports if report["path"] not in shown], []
     tell = complain_of_each if invocation.has("--errors") else complain_of
-    return tell(reports, errors, strict=invocation.has("--strict")) or code
+    return tell(reports, errors, strict=invocation.has("--strict")) or code or int(failed)

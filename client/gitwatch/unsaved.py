@@ -21,7 +21,7 @@ def unsaved(invocation: Invocation) -> int:
     paths = invocation.paths()
     link = connect(invocation)
     with Progress(shown=not invocation.has("--no-progress")) as progress:
-        options: dict[str, Any] = {**wait_option(invocation), "progress": progress.wanted}
+        options: dict[str, Any] = {**wait_option(invocation), **invocation.groups(), "progress": progress.wanted}
         looks = {"paths": paths, "width": output.width(output.STDOUT), "colour": output.wants_colour()}
         method, *params = (
             ("unsaved", paths, options) if invocation.has("--json") else ("render", "unsaved", {**options, **looks})

@@ -17,7 +17,7 @@ from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.daemon.requests import (
     columns_of,
     find_worktree_top,
-    name_all,
+    name_with_groups,
     option,
     options_of,
     path_of,
@@ -68,9 +68,10 @@ class InquiryMethods:
         then: Callable[[list[Wire], list[Wire]], None],
     ) -> None:  # fmt: skip
         """`then(repositories with their reasons, paths that stand for nothing)`, now or later."""
-        named = name_all(self._fleet, paths)
+        named = name_with_groups(self._fleet, paths, options)
 
         def with_status(answer: Answer) -> None:
+            answer = named.kept(answer)
             elsewhere = self._worktrees_elsewhere(answer)
             if not elsewhere:
                 self._ask_unsaved(answer.repositories, lambda repos: then(repos, named.errors))

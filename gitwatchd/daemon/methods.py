@@ -30,6 +30,7 @@ from gitwatchd.daemon.requests import (
     columns_of,
     find_worktree_top,
     name_all,
+    name_with_groups,
     option,
     options_of,
     path_of,
@@ -235,14 +236,15 @@ class Methods:
         paths = paths_of(request.params)
         options = options_of(request.params, 1)
         fields = option(options, "fields", list)
-        include_ignored = option(options, "include_ignored", bool, False)
         verify = _waiting_options(options)[2]
-        if len(paths) == 1 and not verify and fields is None and self._answer_hot(session, request, paths[0]):
+        one = len(paths) == 1 and not verify and fields is None and not options.get("groups")
+        if one and self._answer_hot(session, request, paths[0]):
             return
         self._fleet.settle()
-        named = name_all(self._fleet, paths, include_ignored=include_ignored)
+        named = name_with_groups(self._fleet, paths, options)
 
         def reply(answer: Answer) -> None:
+            answer = named.kept(answer)
             if fields is None:
                 reports = [self._views.packed_report(r, s) for r, s in answer.repositories]
                 session.reply_packed(request.id, packed_status(reports, named.errors))
@@ -284,22 +286,21 @@ class Methods:
             return
         if view != "status":
             raise UserError(f"there is no view {view!r:.80}", "known: branches, config, doctor, status, unsaved")
-        named = name_all(self._fleet, paths, include_ignored=option(options, "include_ignored", bool, False))
+        named = name_with_groups(self._fleet, paths, options)
         base = named.scope.tops[0] if len(paths) == 1 and named.scope.tops else None
         chosen = option(options, "repositories", list)
         if chosen is not None:
             known = dict.fromkeys(RepoPath(path) for path in map(path_of, chosen) if self._fleet.repository(path))
             named.scope = Scope((), tuple(known))
         draw = self._drawer(options, base, width, colour)
+        asked_for_all = not paths and chosen is None and not options.get("groups")
         rows = None
         if width is not None and (most := option(options, "rows", int, 0)) > 0:
             frame = Frame(base, os.fsencode(os.environ.get("HOME", "")) or None, time.time())
             rows = EarlyRows(most, self._views.row, partial(early_lines, frame=frame, width=width, colour=colour))
         self._ask(
             session, request, named.scope, options,
-            lambda answer: session.reply(
-                request.id, self._drawn(answer, named, draw, asked_for_all=not paths and chosen is None)
-            ),
+            lambda answer: session.reply(request.id, self._drawn(answer, named, draw, asked_for_all=asked_for_all)),
             rows,
         )  # fmt: skip
 
@@ -323,6 +324,7 @@ class Methods:
     def _drawn(
         self, answer: Answer, named: Named, draw: Callable[[Answer], StatusView], *, asked_for_all: bool
     ) -> dict[str, Any]:
+        answer = named.kept(answer)
         if named.scope.only:
             # Chosen and ordered by the client: an expression is never evaluated here.
             order = {path: position for position, path in enumerate(named.scope.only)}

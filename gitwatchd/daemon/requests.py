@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gitwatchd.daemon.fleet import Fleet
-from gitwatchd.daemon.queries import Scope
+from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.errors import UserError
 from gitwatchd.model.report import Wire, text_or_bytes
 from gitwatchd.model.repository import RepoPath
 from gitwatchd.render.table import NoSuchColumn, parse_columns
+from gitwatchd.settings.globs import names_repository
 from gitwatchd.store.intent import RootKind
 
 
@@ -73,6 +74,45 @@ class Named:
     scope: Scope
     errors: list[Wire] = field(default_factory=list)
     """Paths that stand for nothing: `{path, reason, hint}`."""
+    keep: Callable[[RepoPath], bool] | None = None
+    """Of the scope only these; None: all."""
+
+    def kept(self, answer: Answer) -> Answer:
+        if self.keep is None:
+            return answer
+        return Answer(
+            [(repository, standing) for repository, standing in answer.repositories if self.keep(repository.path)]
+        )
+
+
+def name_with_groups(fleet: Fleet, paths: list[bytes], options: Mapping[str, Any]) -> Named:
+    """As `name_all`, and the repositories of the groups that the option `groups` names. Raises UserError."""
+    include_ignored = option(options, "include_ignored", bool, False)
+    groups = option(options, "groups", list, [])
+    if not groups:
+        return name_all(fleet, paths, include_ignored=include_ignored)
+    configured = fleet.configuration.settings.groups
+    for group in groups:
+        if group not in configured:
+            known = ", ".join(f"@{name}" for name in configured) or "none are configured"
+            raise UserError(f"there is no group {group!r:.80}", f"known: {known}")
+    globs = [glob for group in groups for glob in configured[group]]
+    fleet.start()
+    named = name_all(fleet, paths, include_ignored=include_ignored) if paths else Named(Scope(()))
+    tops = named.scope.tops
+    everywhere = tuple(dict.fromkeys((*tops, *fleet.roots.listed())))
+
+    def belongs(path: RepoPath) -> bool:
+        return names_repository(globs, path) or any(path == top or path.startswith(top + b"/") for top in tops)
+
+    if fleet.roots.looking(everywhere):
+        # Whatever is found until then may belong to the group, too.
+        named.scope, named.keep = Scope(everywhere), belongs
+    else:
+        # Apart from each other: what is left out of lists further up is not, for who names it.
+        there = {r.path for r in (*fleet.listed(tops), *fleet.listed(tuple(fleet.roots.listed())))}
+        named.scope = Scope((), tuple(sorted(path for path in there if belongs(path))))
+    return named
 
 
 def name_all(fleet: Fleet, paths: list[bytes], *, include_ignored: bool = False) -> Named:
