@@ -180,6 +180,9 @@ The file is $XDG_CONFIG_HOME/gitwatch/config.toml (~/.config/gitwatch/config.tom
   jobs = 2                       analyses at once
   timeout_s = 120                an analysis that takes longer has failed
   idle_exit_hours = 8            the daemon ends when nobody asked for so long; 0: never
+  [fetch]                        of --fetch, --pull-safe, --push-safe
+  jobs = 4                       git children at once
+  timeout_s = 60                 one that takes longer is ended
   [prompt]
   deadline_ms = 50               answer within this time, or with what was known before
   template = ""                  of `gitwatch prompt`; empty: the built-in line

@@ -25,6 +25,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetch:
+    jobs: int = 4
+    """At most this many `git fetch` at once. They wait for servers, not for cores."""
+    timeout_s: float = 60.0
+    """One that takes longer is ended, and its repository says so."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     deadline_ms: int = 50
     """Answer within this time, or with the last answer marked stale, or with nothing."""
@@ -63,6 +71,7 @@ class Settings:
     """`@NAME` stands for the repositories that match any of these globs."""
     colours: Colours = Colours()
     limits: Limits = Limits()
+    fetch: Fetch = Fetch()
     prompt: Prompt = Prompt()
 
 

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from gitwatchd.settings.colours import WORDS
-from gitwatchd.settings.model import Colours, Limits, Prompt, Settings
+from gitwatchd.settings.model import Colours, Fetch, Limits, Prompt, Settings
 from gitwatchd.settings.toml_lines import Place, find_lines
 
 MOST_BYTES = 1 << 20
 """Nobody writes more by hand; what is larger is something else that lies in the file's place."""
 
-_SECTIONS = {"limits": Limits, "prompt": Prompt, "colours": Colours}
+_SECTIONS = {"limits": Limits, "fetch": Fetch, "prompt": Prompt, "colours": Colours}
 _GROUP = "groups."
 
 
@@ -161,6 +161,8 @@ def _checks(home: bytes, columns: Collection[str]) -> dict[str, Callable[[Any], 
         "limits.jobs": _whole_number,
         "limits.timeout_s": _above_zero,
         "limits.idle_exit_hours": _number,
+        "fetch.jobs": _whole_number,
+        "fetch.timeout_s": _above_zero,
         "prompt.deadline_ms": _whole_number,
         "prompt.template": _text,
         **{f"colours.{role}": _colour for role in Colours.__slots__},

@@ -27,6 +27,10 @@ jobs = 2
 timeout_s = 5
 idle_exit_hours = 0.5
 
+[fetch]
+jobs = 1
+timeout_s = 1.5
+
 [prompt]
 deadline_ms = 20
 template = "{branch}"
@@ -54,6 +58,7 @@ def test_a_whole_file() -> None:
     assert settings.groups == {"work": (b"/home/u/work", b"api-*"), "two": ()}
     assert (settings.colours.clean, settings.colours.changed) == ("none", "yellow")
     assert (settings.limits.jobs, settings.limits.timeout_s, settings.limits.idle_exit_hours) == (2, 5.0, 0.5)
+    assert (settings.fetch.jobs, settings.fetch.timeout_s) == (1, 1.5)
     assert (settings.prompt.deadline_ms, settings.prompt.template) == (20, "{branch}")
     assert parsed.lines is not None and parsed.lines["groups.work"] == 9 and parsed.lines["colours.clean"] == 6
     assert parsed.written is not None and parsed.written["roots"] == ["~/code", "~", "/srv/git/"]
@@ -83,7 +88,7 @@ def test_the_keys_are_the_fields() -> None:
         (b"[prompt]\njobs = 2", 2, 'there is no key "prompt.jobs"',
          "there is: prompt.deadline_ms, prompt.template"),
         (b"colours = 3", 1, "colours: a table is wanted", "write [colours], and below it: title, clean, "),
-        (b"[[limits]]\njobs = 1", 1, "limits: a table is wanted", "write [limits], and below it: jobs, timeout_s"),
+        (b"[[fetch]]\njobs = 1", 1, "fetch: a table is wanted", "write [fetch], and below it: jobs, timeout_s"),
         (b"groups = []", 1, "groups: a table is wanted", "write [groups]"),
         (b"roots = '~/code'", 1, 'roots: a list of texts is wanted, not "~/code"', 'write ["~/code"]'),
         (b'roots = [\n  "/a",\n  7,\n]', 3, "roots: 7 is no text", ""),
@@ -95,7 +100,7 @@ def test_the_keys_are_the_fields() -> None:
         (b"limits = {jobs = true}", 1, "limits.jobs: a whole number, 0 or more, is wanted, not true", ""),
         (b"limits.jobs = 1.5", 1, "limits.jobs: a whole number, 0 or more, is wanted, not 1.5", ""),
         (b"limits.jobs = -1", 1, "limits.jobs: a whole number, 0 or more, is wanted, not -1", ""),
-        (b"limits.timeout_s = 0", 1, "limits.timeout_s: a number above 0 is wanted, not 0", ""),
+        (b"fetch.timeout_s = 0", 1, "fetch.timeout_s: a number above 0 is wanted, not 0", ""),
         (b"limits.timeout_s = inf", 1, "limits.timeout_s: a number above 0 is wanted, not Infinity", ""),
         (b"limits.idle_exit_hours = []", 1, "limits.idle_exit_hours: a number, 0 or more, is wanted, not a list", ""),
         (b"prompt.template = {}", 1, "prompt.template: a text is wanted, not a table", ""),
@@ -121,7 +126,7 @@ def test_what_is_wrong_is_said_with_its_line_and_the_nearest_valid_key(
 
 
 def test_all_problems_are_told_in_order_and_nothing_is_in_force() -> None:
-    found = problems(b"roots = 3\n[limits]\njobs = 'x'\n[prompt]\njob = 1\n")
+    found = problems(b"roots = 3\n[limits]\njobs = 'x'\n[fetch]\njob = 1\n")
     assert [line for line, _, _ in found] == [1, 3, 5]
 
 
