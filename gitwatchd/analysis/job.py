@@ -57,11 +57,11 @@ def _analyse(job: Job, deadline: float) -> Outcome:
     if job.unwalked or not job.by_git:
         seen = look_unwatched(location, config, nested=job.unwalked)
     if seen.outcome is not None and not job.by_git:
-        return replace(seen.outcome, nested=seen.nested)
+        return _with_settings(replace(seen.outcome, nested=seen.nested), config)
     outcome = _analyse_by_git(job, start, config, deadline)
     if seen.nested and isinstance(outcome, Analysed | Unsafe):
         outcome = replace(outcome, nested=seen.nested)
-    return outcome
+    return _with_settings(outcome, config) if isinstance(outcome, Analysed) else outcome
 
 
 def _analyse_by_git(job: Job, start: bytes, config: RepositoryConfig, deadline: float) -> Outcome:
@@ -157,6 +157,14 @@ def _wanted_a_program(answer: GitAnswer) -> bool:
     be a wrong answer.
     """
     return any(sign in answer.stderr for sign in (b"error: ", b"cannot exec", b"filter", b"hung up"))
+
+
+def _with_settings(outcome: Analysed, config: RepositoryConfig) -> Analysed:
+    return replace(
+        outcome,
+        quote_path=config.get_bool(b"core.quotepath", True),
+        relative_paths=config.get_bool(b"status.relativepaths", True),
+    )
 
 
 def _find_absence(location: Location) -> Gone | Failed:

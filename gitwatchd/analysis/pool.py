@@ -22,9 +22,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from gitwatchd.analysis.worker import Frames, encode_frame, job_to_wire, outcome_from_wire
+from gitwatchd.analysis.worker import Frames, encode_frame, outcome_from_wire, work_to_wire
 from gitwatchd.loop import Loop, Timer
-from gitwatchd.model.repository import Failed, Job, Outcome
+from gitwatchd.model.repository import Failed, Probe, Result, Work, place_of
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,12 @@ def pool_ceiling(cores: int) -> int:
 @dataclass(slots=True)
 class _Task:
     number: int
-    job: Job
+    job: Work
     attempts: int = 0
+
+    @property
+    def place(self) -> bytes:
+        return place_of(self.job)
 
 
 class _Worker:
@@ -97,7 +101,7 @@ class Pool:
         self,
         loop: Loop,
         ceiling: int,
-        on_outcome: Callable[[Job, Outcome], None],
+        on_outcome: Callable[[Work, Result], None],
         mount_of: Callable[[bytes], bytes] = lambda path: path,
     ) -> None:
         self._loop = loop
@@ -122,7 +126,7 @@ class Pool:
     def pids(self) -> list[int]:
         return [worker.process.pid for worker in self._workers]
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Work) -> None:
         self._submitted += 1
         self._backlog.append(_Task(self._submitted, job))
         self._distribute()
@@ -165,7 +169,7 @@ class Pool:
     def _distribute(self) -> None:
         while self._backlog:
             job = self._backlog[0].job
-            if self._stuck and self._mount_of(job.location.path) in self._stuck.values():
+            if self._stuck and self._mount_of(place_of(job)) in self._stuck.values():
                 self._backlog.popleft()
                 self._deliver(job, _NO_ANSWER)
                 continue
@@ -207,7 +211,7 @@ class Pool:
         # Two jobs, of four paths each, always fit a socket's buffer. When the worker has died, its end of
         # file tells.
         with suppress(OSError):
-            worker.sock.sendall(encode_frame([task.number, job_to_wire(task.job)]))
+            worker.sock.sendall(encode_frame([task.number, work_to_wire(task.job)]))
         if len(worker.tasks) == 1:
             self._expect(worker)
 
@@ -217,7 +221,8 @@ class Pool:
             worker.deadline.cancel()
             worker.deadline = None
         if worker.tasks:
-            timeout_s = worker.tasks[0].job.timeout_s + _MARGIN_S
+            job = worker.tasks[0].job
+            timeout_s = job.timeout_s + (0.0 if isinstance(job, Probe) else _MARGIN_S)
             worker.deadline = self._loop.call_later(timeout_s, lambda: self._lose(worker, "did not end in time"))
         elif len(self._workers) > max(1, self._limit()):
             self._dismiss(worker)
@@ -241,13 +246,13 @@ class Pool:
             if task.number != number:
                 raise AssertionError(f"worker answered {number}, not {task.number}")
             if trace is not None:
-                log.error("analysis of %r: %s", task.job.location.path, trace)
+                log.error("analysis of %r: %s", task.place, trace)
             self._deliver(task.job, outcome_from_wire(wire))
             # Before the deadline is set: an idle worker must not be dismissed while others' jobs wait.
             self._distribute()
             self._expect(worker)
 
-    def _deliver(self, job: Job, outcome: Outcome) -> None:
+    def _deliver(self, job: Work, outcome: Result) -> None:
         self._loop.call_soon(lambda: self._on_outcome(job, outcome))
 
     def _lose(self, worker: _Worker, how: str) -> None:
@@ -258,7 +263,7 @@ class Pool:
         _kill_session(worker.process.pid)
         task = worker.tasks.popleft() if worker.tasks else None
         if task is not None:
-            log.warning("the worker that analysed %r %s", task.job.location.path, how)
+            log.warning("the worker that analysed %r %s", task.place, how)
         self._backlog.extendleft(reversed(worker.tasks))
         worker.tasks.clear()
         self._reap(worker, time.monotonic() + _UNKILLABLE_S, task, how)
@@ -289,7 +294,7 @@ class Pool:
         else:
             if worker not in self._stuck:
                 log.error("worker %d cannot be killed", worker.process.pid)
-                self._stuck[worker] = None if task is None else self._mount_of(task.job.location.path)
+                self._stuck[worker] = None if task is None else self._mount_of(task.place)
                 if task is not None:
                     self._deliver(task.job, _NO_ANSWER)
                 self._distribute()
@@ -298,7 +303,7 @@ class Pool:
 
     def _retry(self, task: _Task, how: str) -> None:
         task.attempts += 1
-        if task.attempts < _ATTEMPTS:
+        if task.attempts < _ATTEMPTS and not isinstance(task.job, Probe):
             self._backlog.appendleft(task)
         else:
             failed = Failed(f"the process that analysed it {how}, twice", "see: gitwatch doctor")

@@ -21,7 +21,21 @@ from typing import Any, assert_never
 import msgpack
 
 from gitwatchd.model.report import facts_from_wire, facts_to_wire
-from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Outcome, RepoPath, Unsafe
+from gitwatchd.model.repository import (
+    Analysed,
+    Answers,
+    Failed,
+    Gone,
+    Job,
+    Location,
+    Probe,
+    RepoPath,
+    Result,
+    Survey,
+    Surveyed,
+    Unsafe,
+    Work,
+)
 
 _LENGTH = struct.Struct(">I")
 _CHUNK_BYTES = 1 << 18
@@ -51,14 +65,38 @@ def encode_frame(message: list[Any]) -> bytes:
     return _LENGTH.pack(len(payload)) + payload
 
 
-def job_to_wire(job: Job) -> list[Any]:
+def work_to_wire(work: Work) -> list[Any]:
+    match work:
+        case Job():
+            return ["analyse", *_job_to_wire(work)]
+        case Survey(path, include_ignored, timeout_s):
+            return ["survey", path, include_ignored, timeout_s]
+        case Probe(path, timeout_s):
+            return ["probe", path, timeout_s]
+        case _:
+            assert_never(work)
+
+
+def work_from_wire(wire: list[Any]) -> Work:
+    match wire:
+        case ["analyse", *job]:
+            return _job_from_wire(job)
+        case ["survey", path, include_ignored, timeout_s]:
+            return Survey(path, include_ignored, timeout_s)
+        case ["probe", path, timeout_s]:
+            return Probe(path, timeout_s)
+        case _:
+            raise ValueError(f"not work: {wire!r:.80}")
+
+
+def _job_to_wire(job: Job) -> list[Any]:
     return [
         _location_to_wire(job.location),
         job.index_cache, job.timeout_s, job.trusted, job.reuse_index, job.by_git, job.unwalked,
     ]  # fmt: skip
 
 
-def job_from_wire(wire: list[Any]) -> Job:
+def _job_from_wire(wire: list[Any]) -> Job:
     where, *rest = wire
     return Job(_location_from_wire(where), *rest)
 
@@ -72,11 +110,15 @@ def _location_from_wire(wire: list[Any]) -> Location:
     return Location(RepoPath(path), git_dir, common_dir, bare)
 
 
-def outcome_to_wire(outcome: Outcome) -> list[Any]:
+def outcome_to_wire(outcome: Result) -> list[Any]:
     match outcome:
-        case Analysed(facts, entries, message, by_git, nested, took_s):
-            where = [*map(_location_to_wire, nested)]
-            return ["analysed", facts_to_wire(facts), entries, message, by_git, where, took_s]
+        case Analysed(facts, entries, message, by_git, nested, took_s, quote_path, relative_paths):
+            rest = [by_git, [*map(_location_to_wire, nested)], took_s, quote_path, relative_paths]
+            return ["analysed", facts_to_wire(facts), entries, message, *rest]
+        case Surveyed(locations):
+            return ["surveyed", [*map(_location_to_wire, locations)]]
+        case Answers():
+            return ["answers"]
         case Unsafe(reason, hint, facts, nested):
             return ["unsafe", reason, hint, facts_to_wire(facts), [*map(_location_to_wire, nested)]]
         case Failed(reason, hint):
@@ -87,11 +129,15 @@ def outcome_to_wire(outcome: Outcome) -> list[Any]:
             assert_never(outcome)
 
 
-def outcome_from_wire(wire: list[Any]) -> Outcome:
+def outcome_from_wire(wire: list[Any]) -> Result:
     match wire:
-        case ["analysed", facts, entries, message, by_git, nested, took_s]:
+        case ["analysed", facts, entries, message, by_git, nested, *rest]:
             where = tuple(map(_location_from_wire, nested))
-            return Analysed(facts_from_wire(facts), entries, message, by_git, where, took_s)
+            return Analysed(facts_from_wire(facts), entries, message, by_git, where, *rest)
+        case ["surveyed", locations]:
+            return Surveyed(tuple(map(_location_from_wire, locations)))
+        case ["answers"]:
+            return Answers()
         case ["unsafe", reason, hint, facts, nested]:
             return Unsafe(reason, hint, facts_from_wire(facts), tuple(map(_location_from_wire, nested)))
         case ["failed", reason, hint]:
@@ -103,21 +149,17 @@ def outcome_from_wire(wire: list[Any]) -> Outcome:
 
 
 def main() -> None:
-    from gitwatchd.analysis.job import (
-        analyse,
-    )  # not at the top: the daemon imports this module for its frames
-
     # Away from descriptor 0, and close-on-exec: a git child that held it would hide our end from the daemon.
     sock = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(null, 0)
     os.close(null)
-    jobs: queue.SimpleQueue[tuple[int, Job]] = queue.SimpleQueue()
+    jobs: queue.SimpleQueue[tuple[int, Work]] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(sock, jobs), daemon=True).start()
     while True:
-        number, job = jobs.get()
+        number, work = jobs.get()
         try:
-            frame = encode_frame([number, outcome_to_wire(analyse(job)), None])
+            frame = encode_frame([number, outcome_to_wire(_perform(work)), None])
         except Exception as bug:  # noqa: BLE001 - one of the four seams of errors.py: a bug ends its job only
             failed = Failed(f"internal error: {type(bug).__name__}", "see the log: gitwatch daemon logs")
             frame = encode_frame([number, outcome_to_wire(failed), traceback.format_exc()])
@@ -127,14 +169,25 @@ def main() -> None:
             return  # the daemon is gone
 
 
-def _receive(sock: socket.socket, jobs: queue.SimpleQueue[tuple[int, Job]]) -> None:
+def _perform(work: Work) -> Result:
+    # Imported here: the daemon imports this module for its frames, and a probe needs none of it.
+    if isinstance(work, Job):
+        from gitwatchd.analysis.job import analyse
+
+        return analyse(work)
+    from gitwatchd.analysis.survey import probe, survey
+
+    return survey(work) if isinstance(work, Survey) else probe(work)
+
+
+def _receive(sock: socket.socket, jobs: queue.SimpleQueue[tuple[int, Work]]) -> None:
     from gitwatchd.git.child import end_running_children
 
     frames = Frames()
     try:
         while data := sock.recv(_CHUNK_BYTES):
-            for number, job in frames.feed(data):
-                jobs.put((number, job_from_wire(job)))
+            for number, work in frames.feed(data):
+                jobs.put((number, work_from_wire(work)))
     except OSError:
         pass  # a reset: the daemon is as gone as after an orderly end
     end_running_children()

@@ -15,9 +15,10 @@ from contextlib import suppress
 from functools import partial
 
 from gitwatchd.analysis.pool import Pool
+from gitwatchd.daemon.remote import Remote
 from gitwatchd.git.child import end_running_children
 from gitwatchd.loop import Loop, Timer
-from gitwatchd.model.repository import Failed, Job, Outcome
+from gitwatchd.model.repository import Answers, Failed, Job, Outcome, Result, Surveyed, Work
 
 _log = logging.getLogger(__name__)
 
@@ -31,10 +32,18 @@ OnOutcome = Callable[[Job, Outcome], None]
 
 
 class Analyst:
-    def __init__(self, loop: Loop, ceiling: int, on_outcome: OnOutcome, mount_of: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        ceiling: int,
+        on_outcome: OnOutcome,
+        mount_of: Callable[[bytes], bytes],
+        type_of: Callable[[bytes], str],
+    ) -> None:
         self._loop = loop
         self._on_outcome = on_outcome
         self.pool = Pool(loop, ceiling, self._pool_done, mount_of)
+        self.remote = Remote(loop, mount_of, type_of)
         self._direct: dict[int, Timer] = {}
         """The jobs that threads carry, by number, with the timer that gives each up."""
         self._number = 0
@@ -56,7 +65,10 @@ class Analyst:
 
     def submit(self, job: Job, *, local: bool) -> None:
         """Ends in exactly one `on_outcome`, on the serving thread."""
-        if not local or self.limit == 0 or self._pool_pays or len(self._direct) >= DIRECT_SLOTS:
+        if not local:
+            self.remote.submit(job, lambda result: self._hand_on(job, result))
+            return
+        if self.limit == 0 or self._pool_pays or len(self._direct) >= DIRECT_SLOTS:
             self._in_pool += 1
             self.pool.submit(job)
             return
@@ -70,9 +82,14 @@ class Analyst:
             return
         self._queue.put((number, job))
 
-    def _pool_done(self, job: Job, outcome: Outcome) -> None:
+    def _pool_done(self, work: Work, result: Result) -> None:
         self._in_pool -= 1
-        self._on_outcome(job, outcome)
+        self._hand_on(work, result)
+
+    def _hand_on(self, work: Work, result: Result) -> None:
+        if not isinstance(work, Job) or isinstance(result, Surveyed | Answers):
+            raise TypeError(f"{type(result).__name__} is no outcome of {type(work).__name__}")
+        self._on_outcome(work, result)
 
     def _start_thread(self) -> bool:
         try:
@@ -127,3 +144,4 @@ class Analyst:
             self._queue.put(None)
         end_running_children()
         self.pool.close()
+        self.remote.close()

@@ -75,6 +75,10 @@ class Doctor:
                 degraded.append(_degraded(repository, standing.state, standing.reason, standing.hint))
             elif standing.watch is not Watch.WATCHED and not repository.gone:
                 degraded.append(_degraded(repository, standing.watch, repository.watch_reason, repository.watch_hint))
+        degraded = [
+            {"what": f"{os.fsdecode(mount)}: {failed.reason}", "hint": failed.hint}
+            for mount, failed in fleet.analyst.remote.silent().items()
+        ] + degraded
         if fleet.watcher.discovery_is_blind:
             degraded.append(
                 {

@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, assert_never
 
 from gitwatchd.daemon.configuration import Configuration
+from gitwatchd.daemon.paths import resolve_links
 from gitwatchd.daemon.queries import OnComplete, OpenQueries, Scope
 from gitwatchd.daemon.recorder import Recorder
 from gitwatchd.daemon.roots import Roots
@@ -54,10 +55,11 @@ from gitwatchd.engine.events import (
     Walked,
 )
 from gitwatchd.engine.repository import Repository
+from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.loop import Loop, Timer
 from gitwatchd.model.report import Watch, facts_from_wire, facts_to_wire
 from gitwatchd.model.repository import Analysed as AnalysedOutcome
-from gitwatchd.model.repository import Failed, Gone, Job, Location, Outcome, RepoPath, Unsafe
+from gitwatchd.model.repository import Failed, Gone, Job, Location, Outcome, RepoPath, Result, Survey, Surveyed, Unsafe
 from gitwatchd.settings.model import Settings
 from gitwatchd.store.cache import Cache
 from gitwatchd.store.cache_reader import CachedRepository
@@ -145,7 +147,10 @@ class Fleet:
         from gitwatchd.daemon.analyst import Analyst
 
         ceiling = pool_ceiling(os.cpu_count() or 1)
-        analyst = Analyst(self._loop, ceiling, self._on_outcome, lambda path: self.watcher.mount_of(path))
+        analyst = Analyst(
+            self._loop, ceiling, self._on_outcome,
+            lambda path: self.watcher.mount_of(path), lambda path: self.watcher.type_of(path),
+        )  # fmt: skip
         analyst.limit = self.configuration.settings.limits.jobs
         return analyst
 
@@ -243,7 +248,7 @@ class Fleet:
         from gitwatchd.watch.mounts import read_mounts
 
         mounts = read_mounts()
-        return [os.path.realpath(path) if mounts.is_local(path) else path for path in paths]
+        return [resolve_links(path, mounts.is_local) for path in paths]
 
     # ---- roots
 
@@ -265,6 +270,9 @@ class Fleet:
         return True
 
     def _discover(self, directory: bytes, root: Root) -> None:
+        if not self.watcher.is_local(directory):
+            self._survey(directory, root)
+            return
         if not (ignore := self.roots.ignore):
             self.watcher.discover(directory, root.path, include_ignored=root.include_ignored)
             return
@@ -274,6 +282,21 @@ class Fleet:
             directory, root.path, include_ignored=root.include_ignored,
             skip=lambda path: matches_directory(ignore, path),
         )  # fmt: skip
+
+    def _survey(self, directory: bytes, root: Root) -> None:
+        """As `Watcher.discover`, where looking may hang."""
+
+        def found(result: Result) -> None:
+            unreadable = []
+            if isinstance(result, Surveyed):
+                for location in result.locations:
+                    self.on_found(location)
+            elif isinstance(result, Failed):
+                unreadable = [(directory, result.reason)]
+            self.on_discovered(root.path, unreadable)
+
+        timeout_s = self.configuration.settings.limits.timeout_s
+        self.analyst.remote.submit(Survey(directory, root.include_ignored, timeout_s), found)
 
     def expire(self, now: float) -> None:
         """Forget roots that nobody asked for, and repositories that have been gone for a day. `now`: epoch seconds."""
@@ -355,14 +378,25 @@ class Fleet:
         epoch = time.time()
         for top in scope.tops or scope.only:
             self.roots.touch(top, epoch)
-        if wait and self.watcher.discovery_is_blind:
+        if wait:
             for top in scope.tops:
-                if not self.roots.looking((top,)):
+                if self._is_unwatched(top) and not self.roots.looking((top,)):
                     self.roots.look(top)
         query = self.queries.open(scope, on_complete, wait_s, self.abandon)
         discovering = not scope.only and self.roots.looking(scope.tops)
         self._feed(Asked(query, scope.tops, members, discovering, wait, verify, epoch))
         return query
+
+    def _is_unwatched(self, top: bytes) -> bool:
+        """Whether no event would tell of new repositories below."""
+        if not self.watcher.is_local(top):
+            return self.repository(top) is None
+        return self.watcher.discovery_is_blind
+
+    def is_local(self, location: Location) -> bool:
+        """Whether looking at it cannot hang."""
+        parts = {location.path, location.git_dir, location.common_dir}
+        return all(map(self.watcher.is_local_throughout, parts))
 
     def limit_jobs(self, most: int | None) -> None:
         """At most this many analyses at once (0: one, in a worker); None: as many as pay."""
@@ -403,7 +437,7 @@ class Fleet:
     def ask_git_about(self, repository: Repository, done: Callable[[Outcome], None]) -> None:
         job = self._job(repository.location, by_git=True, afresh=True)
         self._audited[id(job)] = done
-        self.analyst.submit(job, local=self.watcher.is_local_throughout(repository.path))
+        self.analyst.submit(job, local=self.is_local(repository.location))
 
     def distrust(self, repository: Repository) -> None:
         self.increments.drop(repository.path)
@@ -488,7 +522,7 @@ class Fleet:
         self.watcher.release(path)
         self._cache.forget([path])
         self._feed(Analysed(path, Gone(), Level.L3, time.time()))
-        if os.path.isdir(path):
+        if self.watcher.is_local(path) and os.path.isdir(path):
             self.roots.look(path)
 
     def on_found(self, location: Location) -> None:
@@ -549,6 +583,9 @@ class Fleet:
     def _check_identity(self, path: RepoPath) -> None:
         repository = self.engine.repositories.get(path)
         if repository is None or not self._started or not self.watcher.is_local(path):
+            return
+        # Nothing of what is watched lay elsewhere when it was walked.
+        if repository.watch is not Watch.WATCHED and not self.is_local(repository.location):
             return
         from gitwatchd.watch.watcher import read_identity
 
@@ -715,7 +752,7 @@ class Fleet:
         # What was noted for an advance that came to nothing is covered by git's answer, which begins now.
         job = self._jobs[location.path] = self._job(location, by_git=by_git, afresh=afresh, unwalked=unwalked)
         self._seen_in_vain.discard(location.path)
-        self.analyst.submit(job, local=self.watcher.is_local_throughout(location.path))
+        self.analyst.submit(job, local=self.is_local(location))
 
     def _job(self, location: Location, *, by_git: bool, afresh: bool, unwalked: bool = False) -> Job:
         """`afresh`: as if nothing had ever been asked, for a verification."""
@@ -734,7 +771,13 @@ class Fleet:
 
         Raises EnvironmentFailure where that configuration cannot be read.
         """
-        self._trust.grant(self.engine.repositories[path].location)
+        location = self.engine.repositories[path].location
+        if not self.is_local(location):
+            raise EnvironmentFailure(
+                f"{os.fsdecode(path)}: what it would run cannot be looked at safely on this file system",
+                "define the filter in your own configuration: git config --global",
+            )
+        self._trust.grant(location)
         self._feed(Changed(path, whole=True))
 
     def _on_outcome(self, job: Job, outcome: Outcome) -> None:

@@ -368,16 +368,26 @@ class Methods:
                 session.fail(request.id, FAILED, f"{os.fsdecode(path)}: no repository there any more")
                 return
             ((repository, standing),) = answer.repositories
-            session.reply(request.id, _entries_of(repository, standing, with_z, here))
+            local = self._fleet.is_local(repository.location)
+            session.reply(request.id, _entries_of(repository, standing, with_z, here, local=local))
 
-        ask_about(self._worktree_of(path))
+        top, _kind = self._resolve(path)
+        if self._fleet.repository(top) is not None or self._fleet.watcher.is_local(top):
+            ask_about(self._worktree_of(path))
+            return
+        # Whether there is a repository on a mount that may hang is for a worker to find out.
+        named = name_all(self._fleet, [path])
+        self._ask(session, request, named.scope, options, lambda _answer: reply(RepoPath(top), Answer([])))
 
-    def _worktree_of(self, path: bytes) -> RepoPath:
+    def _resolve(self, path: bytes) -> tuple[bytes, RootKind]:
         try:
-            top, _kind = resolve(self._fleet, path)
+            return resolve(self._fleet, path)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise EnvironmentFailure(f"{os.fsdecode(path)}: {reason}") from None
+
+    def _worktree_of(self, path: bytes) -> RepoPath:
+        top, _kind = self._resolve(path)
         if self._fleet.repository(top) is None:
             raise EnvironmentFailure(f"{os.fsdecode(path)}: not a git repository (or any of the parent directories)")
         return RepoPath(top)
@@ -389,9 +399,12 @@ class Methods:
             top = real_path(self._fleet, path, strict=True)
         except OSError as error:
             raise EnvironmentFailure(f"{os.fsdecode(path)}: {(error.strerror or str(error)).lower()}") from None
-        if not os.path.isdir(top):
-            raise EnvironmentFailure(f"{os.fsdecode(path)}: not a directory")
-        kind = RootKind.DIRECTORY if find_worktree_top(self._fleet, top) is None else RootKind.WORKTREE
+        kind = RootKind.DIRECTORY
+        if self._fleet.watcher.is_local(top):
+            if not os.path.isdir(top):
+                raise EnvironmentFailure(f"{os.fsdecode(path)}: not a directory")
+            if find_worktree_top(self._fleet, top) is not None:
+                kind = RootKind.WORKTREE
         include = option(options, "include_ignored", bool, False)
         self._fleet.add_root(top, kind, permanent=True, include_ignored=include)
         session.reply(request.id, {"path": text_or_bytes(top)})
@@ -510,7 +523,9 @@ def _waiting_options(options: Mapping[str, Any]) -> tuple[float | None, int | No
     return wait_s, option(options, "jobs", int), option(options, "verify", bool, False)
 
 
-def _entries_of(repository: Repository, standing: Standing, with_z: bool, cwd: bytes | None) -> dict[str, Any]:
+def _entries_of(
+    repository: Repository, standing: Standing, with_z: bool, cwd: bytes | None, *, local: bool
+) -> dict[str, Any]:
     """What `entries` answers: git's own bytes and exit code, or why there are none."""
     answer: dict[str, Any] = {
         "state": standing.state.value, "reason": standing.reason, "hint": standing.hint,
@@ -521,21 +536,22 @@ def _entries_of(repository: Repository, standing: Standing, with_z: bool, cwd: b
         answer["stderr"] = outcome.message
         if outcome.entries is not None:
             answer["exit"] = 0
-            answer["stdout"] = outcome.entries if with_z else _without_z(repository, outcome.entries, cwd)
+            answer["stdout"] = outcome.entries if with_z else _without_z(repository, outcome, cwd, local=local)
     return answer
 
 
-def _without_z(repository: Repository, entries: bytes, cwd: bytes | None) -> bytes:
+def _without_z(repository: Repository, outcome: Analysed, cwd: bytes | None, *, local: bool) -> bytes:
     from gitwatchd.git.environment import child_environment
     from gitwatchd.git.porcelain import render_without_z
     from gitwatchd.git.repository_config import read_config
 
-    config = read_config(repository.location, environment=child_environment(os.environ))
+    quote_path, relative_paths = outcome.quote_path, outcome.relative_paths
+    if local:
+        config = read_config(repository.location, environment=child_environment(os.environ))
+        quote_path = config.get_bool(b"core.quotepath", True)
+        relative_paths = config.get_bool(b"status.relativepaths", True)
     prefix = b""
     top = repository.path
     if cwd is not None and cwd.startswith(top + b"/"):
         prefix = cwd[len(top) + 1 :] + b"/"
-    return render_without_z(
-        entries, prefix,
-        config.get_bool(b"core.quotepath", True), config.get_bool(b"status.relativepaths", True),
-    )  # fmt: skip
+    return render_without_z(outcome.entries or b"", prefix, quote_path, relative_paths)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gitwatchd.daemon.fleet import Fleet
+from gitwatchd.daemon.paths import resolve_links
 from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.errors import UserError
 from gitwatchd.model.report import Wire, text_or_bytes
@@ -149,9 +150,10 @@ def resolve(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
     known = fleet.repository(path)
     if known is not None and not known.gone:
         return path, RootKind.WORKTREE
-    if not fleet.watcher.is_local(path):
-        return path, RootKind.DIRECTORY
-    directory = os.path.realpath(path, strict=True)
+    directory = real_path(fleet, path, strict=True)
+    if not fleet.watcher.is_local(directory):
+        known_above = _known_above(fleet, directory)
+        return (directory, RootKind.DIRECTORY) if known_above is None else (known_above, RootKind.WORKTREE)
     if not os.path.isdir(directory):
         directory = os.path.dirname(directory)
     worktree = find_worktree_top(fleet, directory)
@@ -159,12 +161,22 @@ def resolve(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
 
 
 def real_path(fleet: Fleet, path: bytes, *, strict: bool = False) -> bytes:
-    """`path` with its symbolic links followed; as it is on a mount that may hang. Raises OSError when `strict`."""
-    return os.path.realpath(path, strict=strict) if fleet.watcher.is_local(path) else path
+    """`path` with its symbolic links followed, but not onto a mount that may hang. Raises OSError when `strict`."""
+    return resolve_links(path, fleet.watcher.is_local, strict=strict)
+
+
+def _known_above(fleet: Fleet, directory: bytes) -> RepoPath | None:
+    """The nearest known repository at or above a directory that must not be touched."""
+    while directory != b"/":
+        known = fleet.repository(directory)
+        if known is not None and not known.gone:
+            return known.path
+        directory = os.path.dirname(directory)
+    return None
 
 
 def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
-    """The repository that `directory` (resolved) lies in; one that nobody knew becomes known."""
+    """The repository that `directory` (resolved, local) lies in; one that nobody knew becomes known."""
     from gitwatchd.git.layout import read_location  # not needed for the first replies after a start
 
     candidate = directory

@@ -117,6 +117,7 @@ class Roots:
         """Look for repositories at and below `directory`, if it lies below a root."""
         root = self.find(directory)
         if root is not None and not self.hides((root.path,), directory):
+            self.unreadable = {path: why for path, why in self.unreadable.items() if not _is_below(path, directory)}
             self._walks[root.path] += 1
             self._walk(directory, root)
 

@@ -147,6 +147,8 @@ class Refs:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise_if_exhausted(error)
+            if error.errno in (errno.EACCES, errno.EIO):
+                raise  # it may be there: git does not take it for absent either
             return _symlinked_ref(path)
         try:
             return os.read(fd, _LARGEST_REF_BYTES)

@@ -72,6 +72,32 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Survey:
+    """Look for repositories at and below a directory, on a mount where looking may take for ever."""
+
+    path: bytes
+    include_ignored: bool
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Does the file system that holds `path` answer?"""
+
+    path: bytes
+    timeout_s: float
+
+
+Work = Job | Survey | Probe
+"""What a worker process can be asked."""
+
+
+def place_of(work: Work) -> bytes:
+    """The path it is about."""
+    return work.location.path if isinstance(work, Job) else work.path
+
+
+@dataclass(frozen=True, slots=True)
 class Analysed:
     """The status is known. `entries` are the judge's bytes, whole; None in a bare repository (git refuses, see
     `message`)."""
@@ -87,6 +113,9 @@ class Analysed:
     """Where the job asked for them: repositories in the worktree that are not its submodules."""
     took_s: float = field(default=0.0, compare=False)
     """Of a whole analysis, from its beginning in a thread or worker; 0: it was no such thing."""
+    quote_path: bool = field(default=True, compare=False)
+    relative_paths: bool = field(default=True, compare=False)
+    """core.quotePath and status.relativePaths, where whoever shows it must not read the configuration himself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +143,16 @@ class Gone:
 
 
 Outcome = Analysed | Unsafe | Failed | Gone
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    locations: tuple[Location, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The file system does."""
+
+
+Result = Outcome | Surveyed | Answers

@@ -269,6 +269,10 @@ class Watcher:
         mounts = self._mounts.look()
         return mounts.find_remote(path) or mounts.mount_of(path)
 
+    def type_of(self, path: bytes) -> str:
+        """The type of that mount's file system."""
+        return self._mounts.look().type_of(path)
+
     def is_local(self, path: bytes) -> bool:
         """Whether looking there cannot hang; what was mounted before this call counts."""
         return self._mounts.look().is_local(path)

@@ -18,10 +18,10 @@ from gitwatchd.analysis.pool import PREFETCH, Pool, pool_ceiling
 from gitwatchd.analysis.worker import (
     Frames,
     encode_frame,
-    job_from_wire,
-    job_to_wire,
     outcome_from_wire,
     outcome_to_wire,
+    work_from_wire,
+    work_to_wire,
 )
 from gitwatchd.git.layout import read_location
 from gitwatchd.git.repository_config import read_config
@@ -355,10 +355,10 @@ FACTS = Facts(
 )
 def test_frames_round_trip_split_at_every_byte(outcome: Outcome) -> None:
     job = Job(Location(RepoPath(b"/r\xff"), b"/r\xff/.git", b"/c", bare=False), b"/cache", 1.5, trusted=b"digest")
-    stream = encode_frame([1, job_to_wire(job)]) + encode_frame([2, outcome_to_wire(outcome), None])
+    stream = encode_frame([1, work_to_wire(job)]) + encode_frame([2, outcome_to_wire(outcome), None])
     for cut in range(len(stream)):
         frames = Frames()
         first, second = [*frames.feed(stream[:cut]), *frames.feed(stream[cut:])]
-        assert (first[0], job_from_wire(first[1])) == (1, job)
+        assert (first[0], work_from_wire(first[1])) == (1, job)
         assert (second[0], outcome_from_wire(second[1]), second[2]) == (2, outcome, None)
         assert repr(outcome_from_wire(second[1])) == repr(outcome)  # fields that do not count for equality, too

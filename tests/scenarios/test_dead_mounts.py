@@ -1,0 +1,233 @@
+"""Scenario 12 and file systems whose server dies: nothing hangs, nothing is claimed, and all of it heals."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.commands import WITHOUT_PRIVILEGE
+from tests.zoo import namespace
+from tests.zoo.commands import new_repository
+from tests.zoo.comparison import difference
+from tests.zoo.daemon import Client, Daemon
+from tests.zoo.waiting import wait_until
+
+Start = Callable[..., Daemon]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "mnt").mkdir()
+    return tmp_path / "mnt"
+
+
+# ---- unmounted and mounted again
+
+
+def agrees(client: Client, daemon: Daemon, path: Path) -> bool:
+    """With git's answer inside the daemon's namespaces."""
+    answer = client.entries(path)
+    expected = namespace.judge_inside(daemon.pid, str(path))
+    return (answer.state, answer.stdout) == ("fresh", expected.stdout) and expected.exit == 0
+
+
+def test_a_root_is_unmounted_and_mounted_again(start_daemon: Start, tmp_path: Path, place: Path) -> None:
+    namespace.require()
+    origin = new_repository(tmp_path / "disk/repo", {"d/f": b"1\n"}).path.parent
+    daemon = start_daemon(before=namespace.entering({}, f"mount --bind {origin} {place}"))
+    repo = place / "repo"
+    with daemon.connect() as client:
+        assert [r["state"] for r in client.reports(place)] == ["fresh"]
+        for turn in range(3):
+            assert agrees(client, daemon, repo)
+            namespace.inside(daemon.pid, f"umount {place}")
+            assert [r["state"] for r in client.reports(place)] in ([], ["gone"])
+            (origin / "repo/d/f").write_bytes(b"%d: while it was away\n" % turn)
+            namespace.inside(daemon.pid, f"mount --bind {origin} {place}")
+            wait_until(lambda: [r["state"] for r in client.reports(repo)] == ["fresh"])
+            assert agrees(client, daemon, repo)
+            (origin / "repo/d/f").write_bytes(b"%d: after\n" % turn)
+            assert agrees(client, daemon, repo)
+
+
+# ---- closed and opened
+
+
+def test_directories_and_the_root_are_closed_and_opened_again(start_daemon: Start, tmp_path: Path) -> None:
+    git = new_repository(tmp_path / "root/repo", {"d/e/f": b"1\n", "g": b"1\n"})
+    (git.path / "u").mkdir()
+    (git.path / "u/n").write_bytes(b"")
+    daemon = start_daemon(before=WITHOUT_PRIVILEGE)
+
+    def judged() -> tuple[int, bytes]:
+        done = subprocess.run(
+            [*WITHOUT_PRIVILEGE, "/usr/bin/env", "git", "-C", str(git.path), "--no-optional-locks", "status",
+             "--porcelain=v2", "--branch", "--show-stash", "-z"], capture_output=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    def right(client: Client) -> bool:
+        answer = client.entries(git.path)
+        exit_code, stdout = judged()
+        if exit_code:
+            return answer.state != "fresh"
+        return (answer.state, answer.stdout) == ("fresh", stdout)
+
+    with daemon.connect() as client:
+        assert right(client)
+        for closed in ("d/e", "d", "u", ".", "..", ".git", ".git/refs/heads"):
+            directory = git.path / closed
+            mode = directory.stat().st_mode & 0o777
+            directory.chmod(0)
+            try:
+                (answer,) = [None] if closed == ".." else client.reports(git.path)
+                if answer is not None:
+                    assert answer["state"] != "fresh" or right(client), closed
+            finally:
+                directory.chmod(mode)
+            assert right(client), f"{closed} opened again"
+            (git.path / "d/e/f").write_bytes(closed.encode())
+            (git.path / "u/n").write_bytes(closed.encode())
+            assert right(client), f"{closed} opened again and edited"
+            assert client.reports(git.path)[0]["watch"] == "watched", closed
+
+
+# ---- a dead server
+
+
+class Mount:
+    """A FUSE mount in the daemon's namespaces, and its server."""
+
+    def __init__(self, daemon: Daemon, backing: Path, point: Path) -> None:
+        self.daemon, self.point = daemon, point
+        inside = ("nsenter", "-U", "-m", "--preserve-credentials", "-t", str(daemon.pid))
+        program = (sys.executable, "-m", "tests.zoo.fuse", str(backing), str(point))
+        self.server = subprocess.Popen(
+            [*inside, *program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        )
+        assert self.server.stdout is not None and self.server.stderr is not None
+        if self.server.stdout.readline() != b"mounted\n":
+            reason = self.server.stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
+            self.end()
+            pytest.skip(f"no FUSE here: {reason}")
+
+    def fall_silent(self) -> None:
+        self.server.send_signal(signal.SIGUSR1)
+
+    def answer_again(self) -> None:
+        self.server.send_signal(signal.SIGUSR2)
+
+    def end(self) -> None:
+        """As when the server's process dies: whoever waits for it gets an error."""
+        self.server.kill()
+        self.server.wait()
+        for stream in (self.server.stdout, self.server.stderr):
+            assert stream is not None
+            stream.close()
+
+
+@pytest.fixture
+def mounts() -> Iterator[Callable[[Daemon, Path, Path], Mount]]:
+    made: list[Mount] = []
+
+    def mount(daemon: Daemon, backing: Path, point: Path) -> Mount:
+        made.append(Mount(daemon, backing, point))
+        return made[-1]
+
+    yield mount
+    for one in made:
+        if one.server.poll() is None:
+            one.end()
+
+
+def wait_asleep(daemon: Daemon) -> None:
+    """Some worker of the daemon waits for the server, uninterruptibly."""
+
+    def asleep() -> bool:
+        stats = []
+        for task in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                stats.append(task.read_text().rpartition(")")[2].split())
+            except OSError:
+                continue
+        return any(state == "D" and int(parent) == daemon.pid for state, parent, *_ in stats)
+
+    wait_until(asleep, what="a worker in uninterruptible sleep")
+
+
+@pytest.mark.parametrize("how", ["silent", "stopped"])
+def test_a_dead_mount_hangs_nobody_and_recovers(
+    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount], how: str
+) -> None:
+    namespace.require()
+    backing = tmp_path / "disk"
+    paths = [new_repository(backing / f"r{n}", {"d/f": b"1\n"}).path for n in range(4)]
+    local = new_repository(tmp_path / "local", {"d/f": b"1\n"}).path
+    linked = tmp_path / "link"
+    linked.symlink_to(place)
+    daemon = start_daemon(before=namespace.entering())
+    mount = mounts(daemon, backing, place)
+    there = [place / path.name for path in paths]
+    with daemon.connect() as client, daemon.connect() as other:
+        reports = client.reports(place)
+        assert [(r["path"], r["state"], r["watch"]) for r in reports] == [(str(p), "fresh", "polled") for p in there]
+        assert "fuse" in reports[0]["reason"]
+        assert difference(other, local) is None
+        (backing / "r0/d/f").write_bytes(b"2\n")
+        (backing / "r0/d/new").write_bytes(b"")
+        assert agrees(client, daemon, there[0])
+        new_repository(backing / "r9", {"f": b""})
+        assert len(client.reports(place)) == 5
+
+        mount.fall_silent() if how == "silent" else mount.server.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        client._connection.renew_deadline(60.0)
+        told = client.call("status", [str(place), str(linked), str(linked / "r1/d")], {"wait_s": 30})
+        assert {r["state"] for r in told["repos"]} == {"failed"}
+        assert "does not answer" in told["repos"][0]["reason"] and "umount -l" in told["repos"][0]["hint"]
+        assert time.monotonic() - began < 20
+        if how == "silent":
+            wait_asleep(daemon)
+        # Meanwhile everybody else is served at once, and the dead mount too: with what is known of it.
+        for number in range(20):
+            (local / "d/f").write_bytes(b"%d\n" % number)
+            began = time.monotonic()
+            assert difference(other, local) is None
+            other.call("status", [str(there[0])], {"wait_s": 0})
+            for path in (there[2], linked / "r3", place / "none"):
+                other.call("status", [str(path), str(local)], {"wait_s": 0})
+            assert time.monotonic() - began < 2.0
+        problems = {p["what"]: p["hint"] for p in other.call("doctor")["problems"]}
+        assert any(what.startswith(f"{place}: ") and "does not answer" in what for what in problems)
+
+        mount.answer_again() if how == "silent" else mount.server.send_signal(signal.SIGCONT)
+        (backing / "r0/d/f").write_bytes(b"after\n")
+        wait_until(lambda: client.entries(there[0]).state == "fresh", 40.0, "it is answered again")
+        assert all(agrees(client, daemon, path) for path in there)
+        assert {r["state"] for r in client.reports(place)} == {"fresh"}
+        assert not [p for p in client.call("doctor")["problems"] if "does not answer" in p["what"]]
+
+
+def test_the_daemon_ends_though_a_mount_is_dead(
+    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
+) -> None:
+    """Nothing of its own process may wait for it: what sleeps uninterruptibly cannot be ended."""
+    namespace.require()
+    repo = new_repository(tmp_path / "disk/r", {"d/f": b"1\n"}).path
+    daemon = start_daemon(before=namespace.entering())
+    mount = mounts(daemon, repo.parent, place)
+    with daemon.connect() as client:
+        assert [r["state"] for r in client.reports(place)] == ["fresh"]
+        mount.fall_silent()
+        client.call("refresh", [str(place)])
+        client.call("status", [str(place / "elsewhere")], {"wait_s": 0.1})
+        client.call("roots.add", str(place / "other"))
+        wait_asleep(daemon)
+    daemon.stop()
+    mount.end()
