@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
-from errno import EMFILE, ENFILE
+from errno import EFBIG, EMFILE, ENFILE, EXDEV
 
 from gitwatchd.watch.changes import Role
-from gitwatchd.watch.inotify import (
+from gitwatchd.watch.events import (
     ATTRIB,
     CREATE,
     DELETE,
@@ -41,6 +41,8 @@ SKIPPED = frozenset(
 
 _APPEARED = CREATE | MOVED_TO
 _LEFT = DELETE | MOVED_FROM
+_NOT_HERE = (EFBIG, EXDEV)
+"""A queue of this platform cannot watch that directory (`polling.py`, `fsevents.py`)."""
 _BARE_NAMES = frozenset({b"HEAD", b"objects", b"refs"})
 _MOST_LINKS = 40
 """The kernel's own limit on the links of one path."""
@@ -104,8 +106,9 @@ class DiscoveryWatch:
                 self._table.add(path, self, role, prefix)
             except WatchLimitReached:
                 self.refused = True
-            except OSError:
-                return  # gone, unreadable, or no queue
+            except OSError as error:
+                # Gone, or unreadable, or no queue; or not to be watched on this platform.
+                self.refused = self.refused or error.errno in _NOT_HERE
 
     def lost(self) -> None:
         self.everything = True
@@ -177,7 +180,7 @@ class ConfigurationWatch:
             except (WatchLimitReached, InstanceLimitReached):
                 raise
             except OSError as error:
-                if error.errno in (EMFILE, ENFILE):
+                if error.errno in (EMFILE, ENFILE, *_NOT_HERE):
                     raise
                 return  # there is no such directory; the one above it is watched for its name
             directory = path_below(directory, name)

@@ -25,19 +25,20 @@ from watchdog.observers.inotify_c import (
     libc,
 )
 
-MODIFY = int(InotifyConstants.IN_MODIFY)
-CLOSE_WRITE = int(InotifyConstants.IN_CLOSE_WRITE)
-ATTRIB = int(InotifyConstants.IN_ATTRIB)
-CREATE = int(InotifyConstants.IN_CREATE)
-DELETE = int(InotifyConstants.IN_DELETE)
-MOVED_FROM = int(InotifyConstants.IN_MOVED_FROM)
-MOVED_TO = int(InotifyConstants.IN_MOVED_TO)
-DELETE_SELF = int(InotifyConstants.IN_DELETE_SELF)
-MOVE_SELF = int(InotifyConstants.IN_MOVE_SELF)
-UNMOUNT = int(InotifyConstants.IN_UNMOUNT)
-IGNORED = int(InotifyConstants.IN_IGNORED)
-OVERFLOW = int(InotifyConstants.IN_Q_OVERFLOW)
-ISDIR = int(InotifyConstants.IN_ISDIR)
+from gitwatchd.watch.events import (
+    ATTRIB,
+    CLOSE_WRITE,
+    CREATE,
+    DELETE,
+    DELETE_SELF,
+    MODIFY,
+    MOVE_SELF,
+    MOVED_FROM,
+    MOVED_TO,
+    Event,
+    InstanceLimitReached,
+    WatchLimitReached,
+)
 
 # Never OPEN, ACCESS or CLOSE_NOWRITE: a `git status` of ours opens every directory and would overflow the queue.
 DIRECTORY_MASK = (
@@ -46,17 +47,6 @@ DIRECTORY_MASK = (
 )  # fmt: skip
 
 READ_BYTES = 1 << 18
-
-Event = tuple[int, int, bytes]
-"""(watch descriptor, mask, name in that directory or empty)."""
-
-
-class WatchLimitReached(OSError):
-    """fs.inotify.max_user_watches is used up (ENOSPC)."""
-
-
-class InstanceLimitReached(OSError):
-    """fs.inotify.max_user_instances, or the descriptors of this process, are used up (EMFILE)."""
 
 
 class InotifyQueue(InotifyFD):

@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 import select
 
-from gitwatchd.watch.mounts import MOUNTINFO, Mounts, parse_mounts
+from gitwatchd.watch.mounts import MOUNTINFO, Mounts, parse_mounts, read_mounts
 
 
 class MountWatch:
-    """Raises OSError where there is no mount table."""
+    """Raises OSError where there is no mount table to wait for."""
 
     def __init__(self) -> None:
         self._asked = os.open(MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
@@ -31,7 +31,7 @@ class MountWatch:
         self.mounts = self._read()
         self._changed: set[bytes] = set()
 
-    def fileno(self) -> int:
+    def fileno(self) -> int | None:
         """Readable when something was mounted or unmounted; then call `look`."""
         return self._epoll.fileno()
 
@@ -60,3 +60,29 @@ class MountWatch:
         self._epoll.close()
         os.close(self._waited_for)
         os.close(self._asked)
+
+
+class MountsOnce:
+    """The same where nothing tells of mounts (another system than Linux): as they were at the start."""
+
+    def __init__(self) -> None:
+        self.mounts = read_mounts()
+
+    def fileno(self) -> int | None:
+        return None
+
+    def look(self) -> Mounts:
+        return self.mounts
+
+    def take(self) -> set[bytes]:
+        return set()
+
+    def close(self) -> None:
+        pass
+
+
+def watch_mounts() -> MountWatch | MountsOnce:
+    try:
+        return MountWatch()
+    except FileNotFoundError:
+        return MountsOnce()

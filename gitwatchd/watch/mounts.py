@@ -72,9 +72,12 @@ def _is_remote(kind: str) -> bool:
 
 
 def read_mounts() -> Mounts:
-    """Raises OSError where there is no /proc."""
-    with open(MOUNTINFO, "rb") as file:
-        return parse_mounts(file.read())
+    """Where there is no mount table (another system than Linux): one mount, of no type."""
+    try:
+        with open(MOUNTINFO, "rb") as file:
+            return parse_mounts(file.read())
+    except FileNotFoundError:
+        return Mounts({b"/": ""})
 
 
 def parse_mounts(raw: bytes) -> Mounts:

@@ -12,7 +12,7 @@ from errno import ENOENT
 
 from gitwatchd.model.repository import Location
 from gitwatchd.watch.changes import Aspect, Changes, Role, aspect_of
-from gitwatchd.watch.inotify import (
+from gitwatchd.watch.events import (
     ATTRIB,
     CREATE,
     DELETE,

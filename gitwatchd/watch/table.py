@@ -17,15 +17,16 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Protocol
 
+from gitwatchd.watch import platform
 from gitwatchd.watch.changes import Role
-from gitwatchd.watch.inotify import (
+from gitwatchd.watch.events import (
     DELETE,
     IGNORED,
     ISDIR,
     MOVED_FROM,
     OVERFLOW,
     UNMOUNT,
-    InotifyQueue,
+    EventQueue,
     InstanceLimitReached,
     WatchLimitReached,
 )
@@ -91,7 +92,7 @@ class WatchTable:
     """Where the kernel gives no queue the table is blind: it refuses every watch, and its repositories are polled."""
 
     def __init__(self, allowance: Allowance | None = None) -> None:
-        self.queue: InotifyQueue | None = None
+        self.queue: EventQueue | None = None
         self._allowance = Allowance() if allowance is None else allowance
         self.lock = threading.RLock()
         self.touched: set[Sink] = set()
@@ -111,7 +112,7 @@ class WatchTable:
         with self.lock:
             if self.queue is None and not self._closed:
                 with suppress(OSError):
-                    self.queue = InotifyQueue()
+                    self.queue = platform.open_queue()
             return self.queue is not None
 
     def paths_of(self, sink: Sink) -> set[bytes]:
@@ -165,7 +166,7 @@ class WatchTable:
                 directory.owners.append(owner)
                 self._of_sink.setdefault(sink, set()).add(path)
 
-    def _watch(self, queue: InotifyQueue, path: bytes, *, known: bool) -> int:
+    def _watch(self, queue: EventQueue, path: bytes, *, known: bool) -> int:
         """The descriptor of that directory's watch, paid for."""
         if known:
             wd = queue.add(path)

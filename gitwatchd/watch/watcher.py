@@ -28,10 +28,11 @@ from gitwatchd.git.worktree import Found, Tree
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Lack, Location, RepoPath, Shortage
+from gitwatchd.watch import platform
 from gitwatchd.watch.changes import Aspect, Changes
 from gitwatchd.watch.discovery import Skip, walk_root
 from gitwatchd.watch.discovery_watch import ConfigurationWatch, DiscoveryWatch
-from gitwatchd.watch.inotify import InstanceLimitReached, WatchLimitReached
+from gitwatchd.watch.events import InstanceLimitReached, WatchLimitReached
 from gitwatchd.watch.limits import (
     MORE_FILES_HINT,
     more_instances_hint,
@@ -39,7 +40,7 @@ from gitwatchd.watch.limits import (
     own_share,
     read_max_watches,
 )
-from gitwatchd.watch.mount_watch import MountWatch
+from gitwatchd.watch.mount_watch import watch_mounts
 from gitwatchd.watch.mounts import lies_below
 from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, Released, RepositoryWatch
 from gitwatchd.watch.table import Allowance, WatchTable
@@ -57,6 +58,9 @@ WALKERS = 2
 """Walking threads: half of a walk is system calls, during which the other one runs."""
 _STARVED_TURNS, _STARVED_PAUSE_S = 100, 0.1
 """A search that finds no descriptor left waits for one: what it left out would be missing from an answer."""
+LOOK_EVERY_S, LOOK_SHARE = 30.0, 5000
+"""Where no queue wakes us each is looked at this often, and takes no more than a 5,000th of the time: what changes
+unasked concerns subscribers only."""
 BREATH_S = 0.02
 """After events woke us the queue is left alone this long: a checkout raises 70,000 events a second, and one wake-up for
 each would be most of the work. Far below the 220 ms in which a queue of 16,384 can fill; a query drains at once."""
@@ -173,13 +177,14 @@ class Watcher:
         self._count = itertools.count(1)
         self._numbers: dict[RepoPath, int] = {}
         """The last walk asked for, of each repository not released since."""
-        self._mounts = MountWatch()
+        self._mounts = watch_mounts()
         self._walks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._discoveries: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         for table in (self._common, *self._shards):
             self._listen(table)
-        self._loop.on_readable(self._mounts.fileno(), self._tell_mounts)
+        if (fd := self._mounts.fileno()) is not None:
+            self._loop.on_readable(fd, self._tell_mounts)
 
     def start(self) -> None:
         """Let the threads begin; what was asked for earlier waits until now."""
@@ -207,12 +212,13 @@ class Watcher:
             thread.join(timeout=1.0)
         for table in self._tables():
             self._close_table(table)
-        self._loop.forget(self._mounts.fileno())
+        if (fd := self._mounts.fileno()) is not None:
+            self._loop.forget(fd)
         self._mounts.close()
 
     def _close_table(self, table: WatchTable) -> None:
-        if table.queue is not None:
-            self._loop.forget(table.queue.fileno())
+        if table.queue is not None and (fd := table.queue.fileno()) is not None:
+            self._loop.forget(fd)
         table.close()
 
     # ---- what is watched
@@ -401,6 +407,9 @@ class Watcher:
         if table.queue is None or table not in self._tables():
             return  # closed before this was called: its descriptor may be another's by now
         fd = table.queue.fileno()
+        if fd is None:
+            self._look_now_and_then(table)
+            return
 
         def on_readable() -> None:
             self._loop.forget(fd)
@@ -413,6 +422,15 @@ class Watcher:
                 self._loop.on_readable(fd, on_readable)
 
         self._loop.on_readable(fd, on_readable)
+
+    def _look_now_and_then(self, table: WatchTable) -> None:
+        """Where nothing wakes us; a query drains at once here, too."""
+        if table in self._tables():
+            began = time.perf_counter()
+            if table.drain():
+                self._tell(table)
+            pause_s = max(LOOK_EVERY_S, (time.perf_counter() - began) * LOOK_SHARE)
+            self._loop.call_later(pause_s, lambda: self._look_now_and_then(table))
 
     def _tables(self) -> list[WatchTable]:
         with self._lock:
@@ -526,12 +544,12 @@ class Watcher:
             watch.run_short()
 
     def _table_for(self, location: Location) -> WatchTable:
-        """A queue of its own for a big repository, not yet in `_own`; else one that others share."""
+        """A queue of its own (not yet in `_own`) for a big repository, or where none are shared; else a shared one."""
         try:
             big = os.stat(location.git_dir + b"/index").st_size > BIG_INDEX_BYTES
         except OSError:
             big = False
-        if big and len(self._own) < MOST_OWN_QUEUES:
+        if not platform.shares_queues() or (big and len(self._own) < MOST_OWN_QUEUES):
             table = WatchTable(self._allowance)
             if table.queue is not None:
                 return table

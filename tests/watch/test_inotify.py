@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pytest
 from watchdog.observers import inotify_c
+from watchdog.observers.inotify_c import InotifyConstants
 
-from gitwatchd.watch import inotify
-from gitwatchd.watch.inotify import (
+from gitwatchd.watch import events, inotify
+from gitwatchd.watch.events import (
     CLOSE_WRITE,
     CREATE,
-    DIRECTORY_MASK,
     ISDIR,
     MODIFY,
     MOVED_FROM,
     MOVED_TO,
-    InotifyQueue,
     InstanceLimitReached,
     WatchLimitReached,
 )
+from gitwatchd.watch.inotify import DIRECTORY_MASK, InotifyQueue
 
 NOBODY = 65534
 
@@ -41,8 +41,8 @@ def queue() -> Iterator[InotifyQueue]:
 def test_the_constants_are_the_kernel_s() -> None:
     # linux/inotify.h
     assert (MODIFY, CLOSE_WRITE, CREATE, MOVED_FROM, MOVED_TO) == (0x2, 0x8, 0x100, 0x40, 0x80)
-    assert (inotify.ATTRIB, inotify.DELETE, inotify.DELETE_SELF, inotify.MOVE_SELF) == (0x4, 0x200, 0x400, 0x800)
-    assert (inotify.UNMOUNT, inotify.OVERFLOW, inotify.IGNORED, ISDIR) == (0x2000, 0x4000, 0x8000, 0x40000000)
+    assert (events.ATTRIB, events.DELETE, events.DELETE_SELF, events.MOVE_SELF) == (0x4, 0x200, 0x400, 0x800)
+    assert (events.UNMOUNT, events.OVERFLOW, events.IGNORED, ISDIR) == (0x2000, 0x4000, 0x8000, 0x40000000)
     assert DIRECTORY_MASK == 0xFCE | 0x02000000 | 0x01000000 | 0x04000000
 
 
@@ -91,7 +91,7 @@ def test_a_removed_watch_is_silent_and_may_be_removed_again(queue: InotifyQueue,
     wd = queue.add(os.fsencode(tmp_path))
     queue.remove(wd)
     (tmp_path / "f").touch()
-    assert [(mask, name) for _, mask, name in queue.read()[0]] == [(inotify.IGNORED, b"")]
+    assert [(mask, name) for _, mask, name in queue.read()[0]] == [(events.IGNORED, b"")]
     queue.remove(wd)
     queue.remove(12345)
 
@@ -176,3 +176,12 @@ def test_closing_gives_every_descriptor_back(tmp_path: Path) -> None:
 
 def test_instance_limit_is_an_os_error() -> None:
     assert issubclass(InstanceLimitReached, OSError) and not issubclass(InstanceLimitReached, WatchLimitReached)
+
+
+def test_the_words_of_all_platforms_are_the_kernel_s_own() -> None:
+    for name in (
+        "MODIFY", "ATTRIB", "CLOSE_WRITE", "MOVED_FROM", "MOVED_TO", "CREATE", "DELETE", "DELETE_SELF", "MOVE_SELF",
+        "UNMOUNT", "IGNORED", "ISDIR",
+    ):  # fmt: skip
+        assert getattr(events, name) == getattr(InotifyConstants, f"IN_{name}"), name
+    assert events.OVERFLOW == InotifyConstants.IN_Q_OVERFLOW

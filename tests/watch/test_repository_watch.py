@@ -10,7 +10,7 @@ import pytest
 
 from gitwatchd.model.repository import Location, RepoPath
 from gitwatchd.watch.changes import Aspect, Changes, Role
-from gitwatchd.watch.inotify import (
+from gitwatchd.watch.events import (
     ATTRIB,
     CREATE,
     DELETE,

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from gitwatchd.watch import table as table_module
+from gitwatchd.watch import platform
 from gitwatchd.watch.changes import Role
-from gitwatchd.watch.inotify import (
+from gitwatchd.watch.events import (
     CREATE,
     IGNORED,
     ISDIR,
     OVERFLOW,
     UNMOUNT,
-    InotifyQueue,
     InstanceLimitReached,
     WatchLimitReached,
 )
+from gitwatchd.watch.inotify import InotifyQueue
 from gitwatchd.watch.table import Allowance, WatchTable, path_below
 
 
@@ -278,7 +278,7 @@ def test_without_an_instance_a_table_is_blind(top: bytes, monkeypatch: pytest.Mo
     def none_left() -> InotifyQueue:
         raise InstanceLimitReached(errno.EMFILE, "none")
 
-    monkeypatch.setattr(table_module, "InotifyQueue", none_left)
+    monkeypatch.setattr(platform, "open_queue", none_left)
     table = WatchTable()
     with pytest.raises(InstanceLimitReached):
         watch(table, Noting(), top, b"a")

@@ -352,6 +352,7 @@ def _as_nobody(top: Path, mode: int) -> subprocess.CompletedProcess[str]:
 
 _WALK_AS_NOBODY = """
 import os, sys
+import gitwatchd.watch.inotify  # before its own files are out of reach
 from gitwatchd.git.layout import read_location
 from gitwatchd.watch.repository_watch import RepositoryWatch
 from gitwatchd.watch.table import Allowance, WatchTable

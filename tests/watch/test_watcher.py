@@ -16,10 +16,11 @@ from gitwatchd.git.layout import read_location
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Lack, Location, RepoPath, Shortage
-from gitwatchd.watch import table as table_module
+from gitwatchd.watch import platform
 from gitwatchd.watch import watcher as watcher_module
 from gitwatchd.watch.changes import Aspect, Changes
-from gitwatchd.watch.inotify import InstanceLimitReached
+from gitwatchd.watch.events import EventQueue, InstanceLimitReached
+from gitwatchd.watch.inotify import InotifyQueue
 from gitwatchd.watch.mounts import Mounts
 from gitwatchd.watch.walk import RepositoryWalk
 from gitwatchd.watch.watcher import Raised, WalkResult, Watcher, read_identity
@@ -478,14 +479,13 @@ def test_few_inotify_instances_are_shared_and_none_is_polled_until_there_are(
 ) -> None:
     remaining = [left]
 
-    class Scarce(table_module.InotifyQueue):
-        def __init__(self) -> None:
-            if not remaining[0]:
-                raise InstanceLimitReached(errno.EMFILE, "no inotify instance left")
-            remaining[0] -= 1
-            super().__init__()
+    def open_queue() -> EventQueue:
+        if not remaining[0]:
+            raise InstanceLimitReached(errno.EMFILE, "no inotify instance left")
+        remaining[0] -= 1
+        return InotifyQueue()
 
-    monkeypatch.setattr(table_module, "InotifyQueue", Scarce)
+    monkeypatch.setattr(platform, "open_queue", open_queue)
     fleet = fleets()
     repositories = [new_repository(root / f"r{i}", {"f": b""}) for i in range(6)]
     for git in repositories:
