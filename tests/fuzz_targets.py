@@ -5,7 +5,9 @@ A target takes any bytes. It returns, or raises what it declares; anything else 
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
@@ -119,6 +121,7 @@ def status(data: bytes) -> None:
 @lru_cache(maxsize=1)
 def _git_dir() -> bytes:
     directory = os.fsencode(tempfile.mkdtemp(prefix="gw-fuzz-refs-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     os.makedirs(directory + b"/refs/heads")
     os.makedirs(directory + b"/refs/tags")
     return directory
