@@ -125,6 +125,9 @@ def _is_alive(pid: int) -> bool:
     return state != "Z"
 
 
+QUESTION = ("--where", 'branch.rx("^(ma|fe)") and untracked >= 0', "--sort", "mtime", "--json")
+
+
 @scenario
 def repeat_scan(bench: Bench) -> list[Row]:
     with Started() as ours:
@@ -135,6 +138,7 @@ def repeat_scan(bench: Bench) -> list[Row]:
         measured = interleaved(
             bench.rounds,
             ours=lambda: timed(lambda: run(command)),
+            question=lambda: timed(lambda: run([*command, *QUESTION])),
             xargs=lambda: fleet_by_xargs(bench.material.fleet),
             python=lambda: timed(lambda: run([sys.executable, "-I", "-S", "-c", "pass"])),
         )
@@ -144,6 +148,11 @@ def repeat_scan(bench: Bench) -> list[Row]:
             "repeat scan", "`gitwatch status`, whole process, 500 repositories", show_s(median),
             f"find | xargs git status: {show_s(measured['xargs'].median)}", median / measured["xargs"].median,
             "<= 100 ms", median <= 0.1,
+        ),
+        Row(
+            "question", "the same with --where, --sort and --json", show_s(measured["question"].median),
+            f"find | xargs git status: {show_s(measured['xargs'].median)}",
+            measured["question"].median / measured["xargs"].median, "<= 100 ms", measured["question"].median <= 0.1,
         ),
         Row("", "(python -I -S -c pass)", show_s(measured["python"].median)),
     ]  # fmt: skip

@@ -29,7 +29,7 @@ _STATUS = {
     "--where": TEXT, "-w": "--where", "--print": TEXT, "-p": "--print", "--print0": FLAG, "-0": "--print0",
     "--help-where": FLAG, "--sort": TEXT, "-s": "--sort", "--reverse": FLAG, "-r": "--reverse",
     "--columns": TEXT, "-c": "--columns", "--dirty": FLAG, "--dirty-only": "--dirty", "-d": "--dirty",
-    "--depth": COUNT, "--metadata-only": FLAG, "--errors": FLAG,
+    "--depth": COUNT, "--metadata-only": FLAG, "--errors": FLAG, "--lines": FLAG,
     "--fetch": FLAG, "-f": "--fetch", "--pull-safe": FLAG, "-P": "--pull-safe",
     "--push-safe": FLAG, "-U": "--push-safe",
 }  # fmt: skip

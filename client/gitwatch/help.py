@@ -68,6 +68,8 @@ How they are shown:
                         worktrees state
   --json                an array of reports (also -o json, --format json; table is the other format)
   --jsonl               one report a line
+  --lines               reports have `lines`, what `git diff` counts as added and removed, staged and not; an
+                        expression that names `lines` has it without this
   -p, --print EXPR      the value of EXPR for each repository, one a line
   -0, --print0          with --print: ended by NUL, not by newline
   --porcelain=v2 [-z]   what `git status --porcelain=v2 --branch --show-stash [-z]` prints, for one worktree

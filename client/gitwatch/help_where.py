@@ -47,7 +47,7 @@ Fields of the report, None when not known:
   upstream.name .remote .url .ahead .behind .gone     push.(the same)
   counts.staged .unstaged .untracked .conflicted .staged_new .staged_modified ... (README lists all)
   action.name .step .total
-  lines.added .removed     (with --lines)
+  lines.added .removed     what git diff counts, staged and not
   fetch_failed pull_failed push_failed pulled pushed remote_reason     (with --fetch, --pull-safe, --push-safe)
 
 {_LANGUAGE}

@@ -25,7 +25,7 @@ _EXCLUSIVE = (
     ("--no-wait", "--verify"),
     ("--no-wait", "--direct"),
     *(("--no-wait", option) for option in ("--fetch", "--pull-safe", "--push-safe")),
-    *(("--direct", option) for option in ("--fetch", "--pull-safe", "--push-safe")),
+    *(("--direct", option) for option in ("--fetch", "--pull-safe", "--push-safe", "--lines")),
 )
 EXCHANGING = ("--fetch", "--pull-safe", "--push-safe")
 _SELECTING = (
@@ -72,6 +72,8 @@ def _check_options(invocation: Invocation) -> None:
             raise UserError(f"{given[0]} and {given[1]} exclude each other")
     if invocation.has("-z") and not invocation.has("--porcelain"):
         raise UserError("-z goes with --porcelain=v2")
+    if invocation.has("--lines") and not any(map(invocation.has, ("--json", "--jsonl", "--where", "--print"))):
+        raise UserError("--lines goes with --json, --jsonl, --where or --print", "the table has no room for them")
     if invocation.has("--print0") and not invocation.has("--print"):
         raise UserError("-0 goes with --print")
 
@@ -97,6 +99,8 @@ def _options(invocation: Invocation, progress: Progress) -> dict[str, Any]:
     options: dict[str, Any] = {**wait_option(invocation), **invocation.groups(), "progress": progress.wanted}
     if invocation.has("--verify"):
         options["verify"] = True
+    if invocation.has("--lines"):
+        options["lines"] = True
     if invocation.has("--include-ignored"):
         options["include_ignored"] = True
     if invocation.jobs is not None:
@@ -157,6 +161,8 @@ def _selected(invocation: Invocation) -> int:
     from gitwatch.selection import Selection, show_chosen
 
     selection = Selection(invocation)
+    if "lines" in selection.names:
+        invocation.options["--lines"] = True
     looks = _looks(invocation)
     link = connect(invocation)
     answer = ask_status(invocation, link)

@@ -237,15 +237,22 @@ class Methods:
         options = options_of(request.params, 1)
         fields = option(options, "fields", list)
         verify = _waiting_options(options)[2]
-        one = len(paths) == 1 and not verify and fields is None and not options.get("groups")
+        one = len(paths) == 1 and not verify and fields is None and not (options.get("groups") or options.get("lines"))
         if one and self._answer_hot(session, request, paths[0]):
             return
         self._fleet.settle()
         named = name_with_groups(self._fleet, paths, options)
 
+        def reply_with_lines(answer: Answer, lines: Mapping[RepoPath, Any]) -> None:
+            reports = [{**report(r, s), "lines": lines[r.path]} for r, s in answer.repositories]
+            selected = reports if fields is None else [select_fields(each, fields) for each in reports]
+            session.reply(request.id, {"repos": selected, "errors": named.errors})
+
         def reply(answer: Answer) -> None:
             answer = named.kept(answer)
-            if fields is None:
+            if option(options, "lines", bool, False):
+                self._inquiring.with_lines(answer.repositories, partial(reply_with_lines, answer))
+            elif fields is None:
                 reports = [self._views.packed_report(r, s) for r, s in answer.repositories]
                 session.reply_packed(request.id, packed_status(reports, named.errors))
             else:

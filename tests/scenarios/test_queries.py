@@ -139,6 +139,15 @@ def test_json_forms(gitwatch: Gitwatch, fleet: Path) -> None:
     assert gitwatch("status", "--format=table", fleet).stdout.startswith(b"+staged")
 
 
+def test_lines_are_counted_when_asked_for(gitwatch: Gitwatch, fleet: Path) -> None:
+    lines = {r["name"]: r["lines"] for r in json.loads(gitwatch("status", "--json", "--lines", fleet).stdout)}
+    nothing = {"added": 0, "removed": 0}
+    assert lines == {"Zebra": nothing, "api": {"added": 1, "removed": 2}, "web": nothing, "nest": nothing}
+    assert "lines" not in json.loads(gitwatch("status", "--json", fleet).stdout)[0]
+    assert gitwatch("status", "-w", "lines.removed == 2", "-p", "status", fleet).stdout == b"1m (+1/-2) 1u 1d\n"
+    assert gitwatch("status", "--lines", fleet).returncode == 2
+
+
 def test_print(gitwatch: Gitwatch, fleet: Path) -> None:
     done = gitwatch("status", "--print", 'f"{name} {branch}"', "-w", "not detached", fleet)
     assert done.stdout == b"Zebra main\napi feature/x\nnest main\n"
