@@ -87,6 +87,7 @@ def test_values(text: str, expected: object) -> None:
         ("10 ** 9 * 'a'", "grows too large"),
         ("('a' * 99999).replace('a', 'b' * 99999)", "grows too large"),
         ('f"{ahead:>99999999}"', "three digits"),
+        ("'a' * 99999 + 'a' * 99999", "grows too large"),
         ("1 << 99999999", "more than an expression"),
         ("str(10 ** 20000)", "4300 digits"),
         ("(" * 300 + "1" + ")" * 300, "nested|parenthes"),

@@ -172,7 +172,7 @@ def test_nothing_asks_anybody(place: Place, asking: Git) -> None:
     said = place.directory / "said"
     fake(
         place, "ssh",
-        f'(echo "$@"; env; readlink /proc/self/fd/0; (: </dev/tty) 2>&1 && echo TTY) > {said}; '
+        f'(echo "$@"; env; echo SID $(cut -d" " -f6 /proc/$$/stat).; (: </dev/tty) 2>&1 && echo TTY) > {said}; '
         "echo 'git@host.example: Permission denied (publickey).' >&2; exit 255",
     )  # fmt: skip
     place.gitwatch.env |= {"SSH_ASKPASS": "/bin/false", "GIT_ASKPASS": "/bin/false", "GIT_DIR": "/nowhere"}
@@ -181,6 +181,7 @@ def test_nothing_asks_anybody(place: Place, asking: Git) -> None:
     words = said.read_text()
     assert words.startswith("-o BatchMode=yes") and "GIT_TERMINAL_PROMPT=0\n" in words and "\nGIT_ASKPASS=\n" in words
     assert "SSH_ASKPASS=" not in words and "GIT_DIR=" not in words and "\nTTY" not in words
+    assert "SID " in words and f"SID {os.getsid(0)}." not in words
 
 
 def test_the_users_own_ssh_command_stays(place: Place, asking: Git) -> None:
