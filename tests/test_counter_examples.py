@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gitwatchd.wire.rpc import RemoteError
 from tests.zoo.commands import Git, judge
 from tests.zoo.comparison import difference
 from tests.zoo.daemon import Client, Daemon
@@ -178,3 +179,26 @@ def test_odd_upstreams(client: Client, git: Git, remote: str, merge: str, refs: 
     expect_git_s(client, git)
     git("commit", "-qam", "two ahead")
     expect_git_s(client, git)
+
+
+def test_core_worktree_leads_to_a_place_from_which_nothing_leads_back(client: Client, git: Git, tmp_path: Path) -> None:
+    """The repository was found, lost and found again without end, and the question never answered."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    expect_git_s(client, git)
+    git("config", "core.worktree", str(elsewhere))
+    expect_git_s(client, git)
+    write(elsewhere / "untracked", b"")
+    expect_git_s(client, git)
+    write(elsewhere / "top", b"top\n")
+    expect_git_s(client, git)
+    with pytest.raises(RemoteError, match="not a git repository"):
+        client.entries(elsewhere)
+    client.call("refresh", [str(elsewhere)])
+    told = {r["path"]: r["state"] for r in client.reports(tmp_path)}
+    assert told == {str(elsewhere): "fresh", str(git.path): "gone"}
+    git("config", "core.worktree", str(tmp_path / "nowhere"))
+    expect_git_s(client, git)
+    git("config", "--unset", "core.worktree")
+    expect_git_s(client, git)
+    assert str(elsewhere) not in [r["path"] for r in client.reports(tmp_path) if r["state"] != "gone"]

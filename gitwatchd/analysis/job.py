@@ -25,7 +25,7 @@ from gitwatchd.git.child import GitAnswer, Programs, run_git, seal_obstacle, sho
 from gitwatchd.git.config_acceptance import find_unproven, note_accepted
 from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import Index, parse_index, read_index
-from gitwatchd.git.layout import read_format, read_location
+from gitwatchd.git.layout import find_start, read_format, read_location
 from gitwatchd.git.porcelain import parse_status
 from gitwatchd.git.remotes import upstream_ref, without_userinfo
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
@@ -49,7 +49,7 @@ def analyse(job: Job) -> Outcome:
 
 def _analyse(job: Job, deadline: float) -> Outcome:
     location = job.location
-    start = _find_start(location)
+    start = find_start(location)
     if start is None:
         return _find_absence(location)
     config = read_config(location)
@@ -176,15 +176,9 @@ def _find_absence(location: Location) -> Gone | Failed:
             return Gone()
         except OSError as error:
             return Failed(f"{error.strerror}: {shown(path)}", f"ls -ld {_quoted(path)}")
-    return Gone() if read_location(location.path) else Failed("git would not take it for a repository", _ask(location))
-
-
-def _find_start(location: Location) -> bytes | None:
-    """Where git finds this repository from: not its worktree, when core.worktree puts that elsewhere."""
-    for start in (location.path, location.git_dir.removesuffix(b"/.git")):
-        if read_location(start) == location:
-            return start
-    return None
+    if read_location(location.path) or read_location(location.git_dir.removesuffix(b"/.git")):
+        return Gone()  # another is at that place, or its git dir has a worktree elsewhere now
+    return Failed("git would not take it for a repository", _ask(location))
 
 
 def _read_index(location: Location) -> tuple[IndexSnapshot | None, Index | None]:

@@ -356,7 +356,10 @@ class Methods:
         cwd = options.get("cwd")
         here = None if cwd is None else real_path(self._fleet, path_of(cwd))
 
+        asked: set[RepoPath] = set()
+
         def ask_about(top: RepoPath) -> None:
+            asked.add(top)
             self._ask(session, request, Scope((), (top,)), options, lambda answer: reply(top, answer))
 
         def reply(top: RepoPath, answer: Answer) -> None:
@@ -368,7 +371,7 @@ class Methods:
                     session.fail(request.id, FAILED, str(error))
                     return
                 found = self._fleet.repository(around)
-                if found is not None and not found.gone:
+                if found is not None and not found.gone and around not in asked:
                     ask_about(around)
                     return
             if not answer.repositories:
@@ -394,8 +397,9 @@ class Methods:
             raise EnvironmentFailure(f"{os.fsdecode(path)}: {reason}") from None
 
     def _worktree_of(self, path: bytes) -> RepoPath:
-        top, _kind = self._resolve(path)
-        if self._fleet.repository(top) is None:
+        top, kind = self._resolve(path)
+        elsewhere = kind is RootKind.DIRECTORY and self._fleet.watcher.is_local(top)
+        if elsewhere or self._fleet.repository(top) is None:
             raise EnvironmentFailure(f"{os.fsdecode(path)}: not a git repository (or any of the parent directories)")
         return RepoPath(top)
 

@@ -14,6 +14,7 @@ from typing import Any
 from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.daemon.paths import resolve_links
 from gitwatchd.daemon.queries import Answer, Scope
+from gitwatchd.engine.repository import Repository
 from gitwatchd.errors import UserError
 from gitwatchd.model.report import Wire, text_or_bytes
 from gitwatchd.model.repository import RepoPath
@@ -148,7 +149,7 @@ def _includes_ignored(fleet: Fleet, top: bytes) -> bool:
 def resolve(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
     """The worktree that holds `path`, or else the directory itself. Raises OSError when there is no such path."""
     known = fleet.repository(path)
-    if known is not None and not known.gone:
+    if known is not None and _is_found_from_its_top(fleet, known):
         return path, RootKind.WORKTREE
     directory = real_path(fleet, path, strict=True)
     if not fleet.watcher.is_local(directory):
@@ -182,7 +183,7 @@ def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
     candidate = directory
     while True:
         known = fleet.repository(candidate)
-        if known is not None and not known.gone:
+        if known is not None and _is_found_from_its_top(fleet, known):
             return known.path
         if os.path.lexists(candidate + b"/.git") or os.path.lexists(candidate + b"/HEAD"):
             location = read_location(candidate)
@@ -198,6 +199,16 @@ def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
         if above == candidate:
             return None
         candidate = above
+
+
+def _is_found_from_its_top(fleet: Fleet, repository: Repository) -> bool:
+    """git finds none from a worktree that only core.worktree of a git dir elsewhere leads to."""
+    location = repository.location
+    if repository.gone:
+        return False
+    if location.bare or location.git_dir == location.path + b"/.git" or not fleet.watcher.is_local(location.path):
+        return True
+    return os.path.lexists(location.path + b"/.git")
 
 
 def _is_closed(directory: bytes) -> bool:

@@ -101,6 +101,14 @@ def find_worktree(path: bytes) -> Location:
         directory = parent
 
 
+def find_start(location: Location) -> bytes | None:
+    """Where git finds this repository from: not its worktree, when core.worktree puts that elsewhere."""
+    for start in (location.path, location.git_dir.removesuffix(b"/.git"), location.git_dir):
+        if read_location(start) == location:
+            return start
+    return None
+
+
 def is_bare_layout(names: Collection[bytes]) -> bool:
     """Whether a directory with these entries may be a git dir itself (then ask `read_location`)."""
     return b"HEAD" in names and b"objects" in names and b"refs" in names

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gitwatchd.errors import EnvironmentFailure
-from gitwatchd.git.layout import read_location
+from gitwatchd.git.layout import find_start, read_location
 from gitwatchd.git.repository_config import read_config
 from gitwatchd.git.worktree import Found, Tree
 from gitwatchd.loop import Loop
@@ -471,16 +471,21 @@ class Watcher:
                 return WalkResult(location.path, location, None, Watch.POLLED, reason)
         known = self._watches.get(location.path)
         if directories is None or known is None or known.released:
-            return self._walk_everything(location.path, number, look)
+            return self._walk_everything(location, number, look)
         before = known.attributes
         result = self._walk_with(known, None, lambda walk: walk.some(directories), look=False)
         return replace(result, new_attributes=not known.attributes <= before)
 
-    def _walk_everything(self, path: RepoPath, number: int, look: bool) -> WalkResult:
+    def _walk_everything(self, known: Location, number: int, look: bool) -> WalkResult:
+        path = known.path
         location = read_location(path)
+        if location is None and find_start(known) is not None:
+            location = known  # core.worktree of a git dir that lies elsewhere leads there, and nothing leads back
         identity = None if location is None else read_identity(location)
         if location is None or identity is None:
             return WalkResult(path, None, None, Watch.UNWATCHED)
+        if location.path != path:
+            return WalkResult(path, location, None, Watch.UNWATCHED)  # its worktree is another by now
         old = self._watches.get(path)
         table = self._table_for(location) if old is None or old.table is self._common else old.table
         with self._lock:
