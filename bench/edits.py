@@ -170,7 +170,14 @@ def _edit_until_followed(ours: Started, editor: Editor) -> str:
     return "never followed"
 
 
-def _after_git(bench: Bench, name: str, work: str, budget: float, change: Callable[[Git, int], None]) -> list[Row]:
+def _after_git(
+    bench: Bench,
+    name: str,
+    work: str,
+    budget: float | None,
+    change: Callable[[Git, int], None],
+    undo: Callable[[Git], None] = lambda _git: None,
+) -> list[Row]:
     """One `change` by git, then our answer or git's, in turn; the change's own time does not count.
 
     git with its untracked cache has a repository of its own with that cache in the index, and the same changes: our
@@ -197,11 +204,14 @@ def _after_git(bench: Bench, name: str, work: str, budget: float, change: Callab
         if ours.client.entries(git.path).stdout != run(JUDGE, cwd=git.path):
             raise SystemExit(f"{name}: the last answer differs from git's")
         ours.note(bench, name)
+        undo(git)
+        undo(cached)
     median, plain = measured["ours"].median, measured["plain"].median
     return [
         Row(
             name, work, f"{show_s(median)} (worst {show_s(max(measured['ours'].seconds))})",
-            f"git status: {show_s(plain)}", median / plain, f"<= {budget}x", median <= budget * plain,
+            f"git status: {show_s(plain)}", median / plain,
+            "" if budget is None else f"<= {budget}x", None if budget is None else median <= budget * plain,
         ),
         _cached_row(median, measured["cached"].median),
     ]  # fmt: skip
@@ -248,3 +258,63 @@ def commit(bench: Bench) -> list[Row]:
 @scenario
 def switch(bench: Bench) -> list[Row]:
     return _after_git(bench, "switch", "right after a checkout that differs in 1,000 files", 0.6, _switch)
+
+
+@scenario
+def rules(bench: Bench) -> list[Row]:
+    """What a private index (L2) would be for: changes that concern more than the paths that they name. No budgets."""
+    rows: list[Row] = []
+    for name, file, line in (
+        ("root .gitignore", ".gitignore", "*.ignored"),
+        ("nested .gitignore", "part40/section40/.gitignore", "*.ignored"),
+        (".gitattributes", ".gitattributes", "*.binary -text"),
+    ):
+
+        def edit(git: Git, number: int) -> None:
+            (git.path / file).write_text(f"{line}{number}\n")  # noqa: B023
+
+        def remove(git: Git) -> None:
+            (git.path / file).unlink()  # noqa: B023
+
+        rows += _after_git(bench, name, f"right after an edit of {file}, 100k files", None, edit, remove)
+    return rows
+
+
+@scenario
+def reset(bench: Bench) -> list[Row]:
+    def reset_mixed(git: Git, _number: int) -> None:
+        at_main = git("rev-parse", "HEAD") == git("rev-parse", "main")
+        git("reset", "-q", "other" if at_main else "main")
+
+    work = "right after a mixed reset that differs in 1,000 entries, 100k files"
+    return _after_git(bench, "reset", work, None, reset_mixed)
+
+
+@scenario
+def big_checkout(bench: Bench) -> list[Row]:
+    """Every file of a repository of 20,000 is written anew."""
+    with borrowed(bench.material.storm) as git, Started() as ours:
+        line = ours.line(git.path)
+
+        def after_checkout(ask: Callable[[], object]) -> float:
+            _switch(git, 0)
+            seconds = timed(ask)
+            line.report()
+            return seconds
+
+        measured = interleaved(
+            bench.rounds,
+            ours=lambda: after_checkout(line.report),
+            plain=lambda: after_checkout(lambda: run(JUDGE, cwd=git.path)),
+        )
+        if ours.client.entries(git.path).stdout != run(JUDGE, cwd=git.path):
+            raise SystemExit("big checkout: the last answer differs from git's")
+        ours.note(bench, "big checkout")
+    median, plain = measured["ours"].median, measured["plain"].median
+    return [
+        Row(
+            "big checkout", "right after a checkout that writes 20k of 20k files",
+            f"{show_s(median)} (worst {show_s(max(measured['ours'].seconds))})",
+            f"git status: {show_s(plain)}", median / plain,
+        ),
+    ]  # fmt: skip

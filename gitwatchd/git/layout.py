@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gitwatchd.errors import NotARepository
 from gitwatchd.git.config_file import MAX_CONFIG_BYTES, ConfigDamaged, find_boolean, parse_config
@@ -227,10 +228,23 @@ def _read_file(path: bytes, largest: int = _LARGEST_POINTER_FILE_BYTES) -> bytes
 
 
 def _read_format_file(path: bytes) -> RepositoryFormat:
+    raw = _read_file(path, MAX_CONFIG_BYTES + 1)
+    if len(raw) > MAX_CONFIG_BYTES:
+        return RepositoryFormat()
+    # One look at a repository asks for its format half a dozen times.
+    return _parse_format_again(raw, path) if len(raw) <= _LARGEST_KEPT_BYTES else _parse_format(raw, path)
+
+
+_LARGEST_KEPT_BYTES = 4096
+
+
+@lru_cache(maxsize=16)
+def _parse_format_again(raw: bytes, path: bytes) -> RepositoryFormat:
+    return _parse_format(raw, path)
+
+
+def _parse_format(raw: bytes, path: bytes) -> RepositoryFormat:
     try:
-        raw = _read_file(path, MAX_CONFIG_BYTES + 1)
-        if len(raw) > MAX_CONFIG_BYTES:
-            return RepositoryFormat()
         entries = parse_config(raw, path).entries
     except ConfigDamaged:
         # git will refuse this repository and say why; that it is one must not depend on it.

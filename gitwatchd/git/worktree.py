@@ -101,25 +101,31 @@ def walk_directories(tree: Tree, start: Iterable[bytes], enter: Enter, found: Fo
             continue
         directories: list[bytes] = []
         files: list[bytes] = []
-        has_git = False
+        attributes = has_git = False
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
-                    if entry.name == b".git":
+                    name = entry.name
+                    if entry.is_file(follow_symlinks=False):  # first: nearly all are
+                        files.append(name)
+                        attributes = attributes or name == b".gitattributes"
+                        has_git = has_git or name == b".git"
+                    elif name == b".git":
                         has_git = True
                     elif entry.is_dir(follow_symlinks=False):
-                        directories.append(entry.name)
-                    elif found.files is not None or entry.name == b".gitattributes":
-                        if entry.name == b".gitattributes":
-                            found.attributes.add(relative)
-                        if entry.is_symlink() or entry.is_file(follow_symlinks=False):
-                            files.append(entry.name)
+                        directories.append(name)
+                    else:
+                        attributes = attributes or name == b".gitattributes"
+                        if entry.is_symlink():
+                            files.append(name)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise_if_exhausted(error)
             found.unreadable.append(relative)
             continue
+        if attributes:
+            found.attributes.add(relative)
         if has_git and relative:
             if _is_nested(relative, path, found):
                 if untracked:
@@ -127,6 +133,8 @@ def walk_directories(tree: Tree, start: Iterable[bytes], enter: Enter, found: Fo
             else:
                 found.half_made.append(relative)
         if found.files is not None:
+            if has_git and b".git" in files:
+                files.remove(b".git")
             found.files.append((relative, files))
         for name in directories:
             child = prefix + name

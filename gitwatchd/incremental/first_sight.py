@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from gitwatchd.git.ignore import IgnoreRules
 from gitwatchd.git.index_file import ASSUME_VALID, SKIP_WORKTREE, Index
+from gitwatchd.git.index_format import STAT_FIELDS
 from gitwatchd.git.objects import Objects, TreeEntry
 from gitwatchd.git.porcelain import Headers
 from gitwatchd.incremental.compare import HashedClean, Verdict, leads_through_link, worktree_verdict
@@ -58,7 +59,10 @@ def look(
     """`nested`: relative paths of repositories in the worktree that are not its submodules. Raises Inexact."""
     if len(index) > LARGEST_INDEX:
         raise Inexact("too many files for a first sight without git")
-    unclean, hashed_clean, newest_ns = _compare_all(top, index, terms)
+    listings = list(listings)
+    # What was listed was no link, nor anything above it.
+    links = dict.fromkeys([listing.path for listing in listings], False)
+    unclean, hashed_clean, newest_ns = _compare_all(top, index, terms, links)
     untracked: set[bytes] = set()
     if terms.untracked:
         untracked, newest = _find_untracked(top, index, rules, listings, nested)
@@ -69,15 +73,18 @@ def look(
     )
 
 
-def _compare_all(top: bytes, index: Index, terms: Terms) -> tuple[dict[bytes, Verdict], HashedClean, int]:
+def _compare_all(
+    top: bytes, index: Index, terms: Terms, links: dict[bytes, bool]
+) -> tuple[dict[bytes, Verdict], HashedClean, int]:
+    """`links`: as in `leads_through_link`."""
     unclean: dict[bytes, Verdict] = {}
     hashed_clean: HashedClean = {}
     newest_ns = 0
     lstat = os.lstat
-    stat_fields, flag_bytes = index.stat_fields, index.flag_bytes
+    unpack, raw, offsets, flag_bytes = STAT_FIELDS.unpack_from, index.raw, index.offsets, index.flag_bytes
     racy_from = index.mtime_ns // 1_000_000_000
     prefix = top + b"/"
-    links: dict[bytes, bool] = {b"": False}
+    links[b""] = False
     for row, name in enumerate(index.names):
         if flag_bytes[row] < 0x10:
             # The common case, without a call: a plain entry whose whole stat is as recorded, and not racy.
@@ -86,7 +93,7 @@ def _compare_all(top: bytes, index: Index, terms: Terms) -> tuple[dict[bytes, Ve
             except OSError:
                 pass
             else:
-                ctime_s, ctime_ns, mtime_s, mtime_ns, _dev, ino, mode, uid, gid, size = stat_fields(row)
+                ctime_s, ctime_ns, mtime_s, mtime_ns, _dev, ino, mode, uid, gid, size = unpack(raw, offsets[row])
                 now_ns = found.st_mtime_ns
                 if now_ns > newest_ns and found.st_mode & 0o170000 != 0o040000:
                     newest_ns = now_ns
@@ -101,9 +108,10 @@ def _compare_all(top: bytes, index: Index, terms: Terms) -> tuple[dict[bytes, Ve
                     and found.st_uid == uid
                     and found.st_gid == gid
                     and mode & 0o170000 == 0o100000
-                    and not leads_through_link(prefix, name.rpartition(b"/")[0], links)
                 ):
-                    continue
+                    directory = name.rpartition(b"/")[0]
+                    if links.get(directory) is False or not leads_through_link(prefix, directory, links):
+                        continue
         elif index.flags(row) & 0x3000:
             continue  # in conflict: listed from its stages
         if index.stat_fields(row)[6] == 0o160000:
