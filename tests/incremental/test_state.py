@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gitwatchd.incremental.state import FEW_ENTRIES
 from gitwatchd.incremental.terms import Inexact
 from tests.zoo.commands import Git, judge
 from tests.zoo.nursery import append, write
@@ -473,3 +474,15 @@ def _file_clock(git: Git) -> int:
     probe: Path = git.path.parent / "clock"
     probe.write_bytes(b"")
     return probe.stat().st_ctime_ns
+
+
+def test_a_checkout_of_nearly_all_files_is_left_to_git(git: Git, follow: Follow) -> None:
+    names = [f"many/{number:04}" for number in range(FEW_ENTRIES + FEW_ENTRIES // 20)]
+    (git.path / "many").mkdir()
+    for name in names:
+        (git.path / name).write_bytes(b"1\n")
+    git("add", "many")
+    git("commit", "-qm", "many")
+    followed = follow(git)
+    with pytest.raises(Inexact, match="too many entries changed"):
+        followed.after(lambda: git("rm", "-q", "-r", "--cached", "many"))
