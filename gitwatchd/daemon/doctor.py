@@ -145,7 +145,7 @@ class Doctor:
             },
             "slowest_s": {
                 os.fsdecode(path): round(seconds, 3)
-                for path, seconds in nlargest(_SHOWN_SLOW, fleet.took_s.items(), key=itemgetter(1))
+                for path, seconds in nlargest(_SHOWN_SLOW, fleet.analyses.took_s.items(), key=itemgetter(1))
                 if seconds >= _SLOW_S
             },
             "repositories": {

@@ -31,7 +31,7 @@ def test_without_a_thread_a_process_does_it(
     location = read_location(os.fsencode(git.path))
     assert location is not None
     outcomes: list[Outcome] = []
-    analyst = Analyst(loop, 1, lambda job, outcome: outcomes.append(outcome), lambda path: path)
+    analyst = Analyst(loop, 1, lambda job, outcome: outcomes.append(outcome), lambda path: path, lambda _path: "ext4")
 
     class NoThread(threading.Thread):
         def start(self) -> None:

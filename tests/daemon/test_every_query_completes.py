@@ -176,12 +176,12 @@ class World:
     def drain(self) -> None:
         queued, self.queued = self.queued, []
         for path, changes in queued:
-            self.fleet.on_changed(path, changes)
+            self.fleet.watching.on_changed(path, changes)
 
     # ---- what may happen
 
     def find(self) -> None:
-        self.fleet.on_found(location(self.random.choice(PATHS)))
+        self.fleet.watching.on_found(location(self.random.choice(PATHS)))
 
     def change(self) -> None:
         path = self.random.choice(PATHS)
@@ -193,7 +193,7 @@ class World:
         self.queued.append((path, Changes(aspect, paths={b"file"}, new_directories=new, busy=busy)))
 
     def configure(self) -> None:
-        self.fleet.on_configuration()
+        self.fleet.watching.on_configuration()
 
     def ask(self) -> None:
         self._asked += 1
@@ -213,7 +213,7 @@ class World:
         self.fleet.limit_jobs(self.random.choice((None, 0, 1)))
 
     def forget(self) -> None:
-        self.fleet._feed(Forgotten(self.random.choice(PATHS)))
+        self.fleet.feed(Forgotten(self.random.choice(PATHS)))
 
     def refresh(self) -> None:
         self.fleet.refresh(Scope((ROOT,)))
@@ -230,7 +230,7 @@ class World:
 
     def tick(self) -> None:
         self.pass_time()
-        self.fleet._feed(Tick())
+        self.fleet.feed(Tick())
 
     def room(self) -> None:
         self.fleet._look_for_room()
@@ -252,7 +252,7 @@ class World:
         sight = SimpleNamespace() if self.random.random() < 0.3 and watch is Watch.WATCHED else None
         nested = (location(self.random.choice(PATHS)),) if self.random.random() < 0.2 else ()
         submodules = (location(self.random.choice(PATHS)),) if self.random.random() < 0.1 else ()
-        self.fleet.on_walked(
+        self.fleet.watching.on_walked(
             WalkResult(
                 path, where, None, watch, shortage=shortage, watches=10, nested=nested, submodules=submodules,
                 looked=sight is not None, sight=sight,
@@ -265,7 +265,7 @@ class World:
             job = self.analyst.jobs.pop(self.random.randrange(len(self.analyst.jobs)))
             by_git = Analysed(Facts(), b"%d" % self.random.randrange(3))
             outcomes: tuple[Outcome, ...] = (by_git, by_git, by_git, Failed("x"), Gone(), Unsafe("x", "", Facts()))
-            self.fleet._on_outcome(job, self.random.choice(outcomes))
+            self.fleet.analyses.on_outcome(job, self.random.choice(outcomes))
 
     def end_reading(self) -> None:
         if self.readings:
@@ -273,7 +273,7 @@ class World:
 
     def end_discovery(self) -> None:
         if self.watcher.discoveries:
-            self.fleet.on_discovered(self.watcher.discoveries.pop(), [])
+            self.fleet.watching.on_discovered(self.watcher.discoveries.pop(), [])
 
     def settle(self) -> None:
         """All work that was handed out is answered; nothing new happens."""
@@ -347,49 +347,49 @@ def ask(world: World, path: RepoPath) -> list[Answer]:
 
 def walk_all(world: World) -> None:
     for path, _ in world.watcher.walks:
-        world.fleet.on_walked(WalkResult(path, location(path), None, Watch.WATCHED))
+        world.fleet.watching.on_walked(WalkResult(path, location(path), None, Watch.WATCHED))
     world.watcher.walks.clear()
 
 
 def test_a_place_that_the_job_of_a_forgotten_repository_held_is_given_on(world: World) -> None:
     a, b, _, c = PATHS
     for path in (a, b):
-        world.fleet.on_found(location(path))
+        world.fleet.watching.on_found(location(path))
     walk_all(world)
     held = list(world.analyst.jobs)
     assert {job.location.path for job in held} == {a, b}
     for path in (a, b):
-        world.fleet._feed(Forgotten(path))
-    world.fleet.on_found(location(c))
+        world.fleet.feed(Forgotten(path))
+    world.fleet.watching.on_found(location(c))
     told = ask(world, c)
     walk_all(world)
     assert world.analyst.jobs == held, "there is no place"
     world.analyst.jobs.clear()
     for job in held:
-        world.fleet._on_outcome(job, Failed("nobody's"))
+        world.fleet.analyses.on_outcome(job, Failed("nobody's"))
     (job,) = world.analyst.jobs
-    world.fleet._on_outcome(job, Analysed(Facts(), b""))
+    world.fleet.analyses.on_outcome(job, Analysed(Facts(), b""))
     assert len(told) == 1
 
 
 def test_a_place_that_an_audit_held_is_given_on(world: World) -> None:
     a, b = PATHS[:2]
     for path in (a, b):
-        world.fleet.on_found(location(path))
+        world.fleet.watching.on_found(location(path))
     walk_all(world)
     while world.analyst.jobs:
-        world.fleet._on_outcome(world.analyst.jobs.pop(), Analysed(Facts(), b""))
+        world.fleet.analyses.on_outcome(world.analyst.jobs.pop(), Analysed(Facts(), b""))
     world.fleet.ask_git_about(world.fleet.engine.repositories[a], lambda outcome: None)
     (audit,) = world.analyst.jobs
     world.fleet.limit_jobs(1)
-    world.fleet.on_changed(b, Changes(Aspect.CONFIG))
+    world.fleet.watching.on_changed(b, Changes(Aspect.CONFIG))
     told = ask(world, b)
     assert world.analyst.jobs == [audit]
     world.analyst.jobs.clear()
-    world.fleet._on_outcome(audit, Analysed(Facts(), b""))
+    world.fleet.analyses.on_outcome(audit, Analysed(Facts(), b""))
     (job,) = world.analyst.jobs
     world.analyst.jobs.clear()
-    world.fleet._on_outcome(job, Analysed(Facts(), b""))
+    world.fleet.analyses.on_outcome(job, Analysed(Facts(), b""))
     assert len(told) == 1
 
 
@@ -403,7 +403,7 @@ def test_work_that_cannot_begin_is_a_failure_and_not_a_wait(
         raise RuntimeError("can't start new thread")
 
     for path in PATHS[:2]:
-        world.fleet.on_found(location(path))
+        world.fleet.watching.on_found(location(path))
     with monkeypatch.context() as patch:
         patch.setattr(world.watcher if failing == "walk" else world.analyst, failing, fail)
         told = [answers for path in PATHS[:2] for answers in [ask(world, path)]]
@@ -422,7 +422,7 @@ def test_work_that_was_lost_is_given_up_and_said(world: World, caplog: pytest.Lo
     """Whatever took it away: the watchdog ends the wait, and the log has what is known."""
     a, b = PATHS[:2]
     for path in (a, b):
-        world.fleet.on_found(location(path))
+        world.fleet.watching.on_found(location(path))
     told = [ask(world, a)]
     (walk, *others) = [w for w in world.watcher.walks if w[0] == a]
     world.watcher.walks.clear()  # lost
@@ -445,7 +445,7 @@ def test_work_that_was_lost_is_given_up_and_said(world: World, caplog: pytest.Lo
     ((_, standing),) = answer.repositories
     assert (standing.state.value, standing.reason) == ("failed", "its analysis did not end")
     for job in lost:
-        world.fleet._on_outcome(job, Analysed(Facts(), b"late"))
+        world.fleet.analyses.on_outcome(job, Analysed(Facts(), b"late"))
     assert "no end of the analysis of" in caplog.text
 
 
@@ -459,7 +459,7 @@ def test_a_bug_in_a_late_answer_is_an_answer(world: World, monkeypatch: pytest.M
         reply_packed=lambda *words: said.append(words), notify=lambda *words: None,
     )  # fmt: skip
     methods = Methods(world.loop, world.fleet, cast(Any, None), cast(Any, None), lambda: None)
-    world.fleet.on_found(location(PATHS[0]))
+    world.fleet.watching.on_found(location(PATHS[0]))
     methods.handle(cast(Any, session), Request(7, "status", [[]]))
     assert said == []
 
@@ -522,7 +522,7 @@ def test_without_a_thread_to_read_an_index_git_is_asked_next_time(
 
 def test_a_bug_after_a_walk_is_the_end_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     a = PATHS[0]
-    world.fleet.on_found(location(a))
+    world.fleet.watching.on_found(location(a))
     told = ask(world, a)
 
     def bug(*_: object) -> Analysed:
@@ -530,7 +530,9 @@ def test_a_bug_after_a_walk_is_the_end_of_it(world: World, monkeypatch: pytest.M
 
     monkeypatch.setattr(world.fleet.increments, "adopt", bug)
     world.watcher.walks.clear()
-    world.fleet.on_walked(WalkResult(a, location(a), None, Watch.WATCHED, looked=True, sight=SimpleNamespace()))
+    world.fleet.watching.on_walked(
+        WalkResult(a, location(a), None, Watch.WATCHED, looked=True, sight=SimpleNamespace())
+    )
     world.settle()
     ((repository, _standing),) = told[0].repositories
     assert repository.watch is Watch.POLLED and "a bug ended its walk" in repository.watch_reason
