@@ -3,8 +3,8 @@
 Owns: the engine, and what it wanted before the start. Runs: serving thread only.
 Invariant: a request is put to the engine only after the queues that its answer depends on were drained, and after each
 repository's identity was compared (watching.py).
-Longer than its neighbours: each handler is a few lines, and together they are the whole of what passes between requests,
-engine and shells, which is easier to judge on one page. What has a state of its own was moved out.
+Longer than its neighbours: each handler is a few lines, and together they are all that passes between requests, the
+engine and the shells, which is easier to judge on one page. What has a state of its own was moved out.
 """
 
 from __future__ import annotations

@@ -199,7 +199,9 @@ class RepositoryState:
             old = self.index
             self.widens = True
             touched = self._take_index()
-            self.widens = any(self._may_be_unwatched(path, old) for path in touched)
+            yield from self._find_unwatched(touched, old)
+            if len(touched) > FEW_ENTRIES + len(self.index) // SHARE_OF_ENTRIES:
+                raise Inexact("too many entries changed")
             # By the old index and the old entries: nothing may be restaged before all are known.
             links: dict[bytes, bool] = {b"": False}
             for number, path in enumerate(touched):
@@ -241,9 +243,18 @@ class RepositoryState:
         if 0 < self.index.mtime_ns < old.mtime_ns:
             raise Inexact("the index became older")  # what was not racy may be racy now
         self._refuse_extensions()
-        if len(succession.changed) > FEW_ENTRIES + len(self.index) // SHARE_OF_ENTRIES:
-            raise Inexact("too many entries changed")
         return succession.changed
+
+    def _find_unwatched(self, touched: set[bytes], old: Index) -> Iterator[None]:
+        """Settle `widens`, also for whoever is asked instead: a walk for nothing would cost another analysis."""
+        widens = False
+        for number, path in enumerate(touched):
+            if self._may_be_unwatched(path, old):
+                widens = True
+                break
+            if number % STEP == STEP - 1:
+                yield
+        self.widens = widens
 
     def _take_entry(self, path: bytes, old: Index, links: dict[bytes, bool]) -> None:
         if path.rpartition(b"/")[2] == b".gitattributes":
