@@ -20,7 +20,7 @@ from gitwatchd.watch.changes import Aspect, Changes
 
 if TYPE_CHECKING:
     from gitwatchd.daemon.fleet import Fleet
-    from gitwatchd.watch.watcher import Identity, WalkResult
+    from gitwatchd.watch.listener import Identity, WalkResult
 
 _log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ class Watching:
         # Nothing of what is watched lay elsewhere when it was walked.
         if repository.watch is not Watch.WATCHED and not self._fleet.is_local(repository.location):
             return
-        from gitwatchd.watch.watcher import read_identity
+        from gitwatchd.watch.listener import read_identity
 
         known = self._identities.get(path)
         if repository.gone:

@@ -5,6 +5,8 @@ Runs: any thread; reads files of /proc only. Every limit is the user's, shared b
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 
 _WATCHES = {
@@ -70,3 +72,16 @@ def _read(files: Mapping[str, str]) -> dict[str, int]:
         except (OSError, ValueError):
             continue
     return limits
+
+
+def is_exhaustion(error: OSError) -> bool:
+    """No descriptor is left, of this process or of the system."""
+    return error.errno in (errno.EMFILE, errno.ENFILE)
+
+
+def descriptors_left() -> bool:
+    try:
+        os.close(os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

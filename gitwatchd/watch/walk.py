@@ -252,6 +252,19 @@ def _nearest_relevant(tree: Tree, directory: bytes) -> bytes | None:
     return directory
 
 
+def configuration_files(location: Location) -> list[bytes]:
+    """Files outside of the repository that configure git for it."""
+    config = read_config(location)
+    files = {*config.sources, config.excludes_file, config.attributes_file} - {None}
+    watched = {b"config", b"config.worktree", b"info/exclude", b"info/attributes"}
+    for own in (location.git_dir, location.common_dir):
+        inside = {own + b"/" + name for name in watched}
+        files -= inside
+        # A link in the git dir is watched as one; what it leads to lies elsewhere.
+        files |= {file for file in inside if os.path.islink(file)}
+    return [file for file in files if file is not None]
+
+
 def find_nested(location: Location, *, include_ignored: bool = False) -> list[Location]:
     """Repositories in the worktree of `location` that git does not take for its submodules, nor (unless
     `include_ignored`) for ignored. What cannot be read counts as holding none."""

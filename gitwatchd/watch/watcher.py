@@ -8,7 +8,6 @@ Invariant: the two threads only add watches and list directories; they never rea
 
 from __future__ import annotations
 
-import errno
 import itertools
 import logging
 import os
@@ -18,33 +17,34 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.layout import find_start, read_location
-from gitwatchd.git.repository_config import read_config
-from gitwatchd.git.worktree import Found, Tree
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Lack, Location, RepoPath, Shortage
 from gitwatchd.watch import platform
 from gitwatchd.watch.changes import Aspect, Changes
-from gitwatchd.watch.discovery import Skip, walk_root
+from gitwatchd.watch.discoverer import Discoverer
+from gitwatchd.watch.discovery import Skip
 from gitwatchd.watch.discovery_watch import ConfigurationWatch, DiscoveryWatch
 from gitwatchd.watch.events import InstanceLimitReached, WatchLimitReached
 from gitwatchd.watch.limits import (
     MORE_FILES_HINT,
+    descriptors_left,
+    is_exhaustion,
     more_instances_hint,
     more_watches_hint,
     own_share,
     read_max_watches,
 )
+from gitwatchd.watch.listener import Identity, Listener, Raised, Sight, WalkResult, read_identity
 from gitwatchd.watch.mount_watch import watch_mounts
 from gitwatchd.watch.mounts import lies_below
 from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, Released, RepositoryWatch
 from gitwatchd.watch.table import Allowance, WatchTable
-from gitwatchd.watch.walk import RepositoryWalk, find_nested
+from gitwatchd.watch.walk import RepositoryWalk, configuration_files
 
 _log = logging.getLogger(__name__)
 
@@ -56,8 +56,6 @@ MOST_OWN_QUEUES = 4
 """... while there are any: fs.inotify.max_user_instances is 128 for all programs of the user."""
 WALKERS = 2
 """Walking threads: half of a walk is system calls, during which the other one runs."""
-_STARVED_TURNS, _STARVED_PAUSE_S = 100, 0.1
-"""A search that finds no descriptor left waits for one: what it left out would be missing from an answer."""
 LOOK_EVERY_S, LOOK_SHARE = 30.0, 5000
 """Where no queue wakes us each is looked at this often, and takes no more than a 5,000th of the time: what changes
 unasked concerns subscribers only."""
@@ -67,89 +65,6 @@ each would be most of the work. Far below the 220 ms in which a queue of 16,384 
 
 THREADS_AGAIN_S = 1.0
 """When the system gave no thread. What was asked for waits meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What tells that a path still holds the same repository: device and inode of worktree and git dir."""
-
-    worktree: tuple[int, int]
-    git_dir: tuple[int, int]
-
-
-def read_identity(location: Location) -> Identity | None:
-    """None when either is missing."""
-    try:
-        top, git_dir = os.stat(location.path), os.stat(location.git_dir)
-    except OSError:
-        return None
-    return Identity((top.st_dev, top.st_ino), (git_dir.st_dev, git_dir.st_ino))
-
-
-@dataclass(frozen=True, slots=True)
-class WalkResult:
-    """`location` None: there is no repository at `path` any more."""
-
-    path: RepoPath
-    location: Location | None
-    identity: Identity | None
-    watch: Watch
-    reason: str = ""
-    hint: str = ""
-    shortage: Shortage | None = None
-    """It could be watched if there were more room."""
-    watches: int = 0
-    nested: tuple[Location, ...] = ()
-    submodules: tuple[Location, ...] = ()
-    began: float = 0.0
-    """Epoch seconds."""
-    looked: bool = False
-    """`Watcher.sight` was asked about a whole walk ..."""
-    sight: object = None
-    """... and made this of it; None: nothing."""
-    new_attributes: bool = False
-    """A `.gitattributes` came to light that no event told of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Raised:
-    """What can be had that could not before."""
-
-    watches: int = 0
-    instances: bool = False
-    descriptors: bool = False
-
-
-class Listener(Protocol):
-    """Who is told; on the serving thread."""
-
-    def on_changed(self, path: RepoPath, changes: Changes) -> None: ...
-    def on_walked(self, result: WalkResult) -> None: ...
-    def on_found(self, location: Location) -> None: ...
-    def on_discovered(self, root: bytes, unreadable: list[tuple[bytes, str]]) -> None:
-        """One walk that `discover` asked for has ended."""
-
-    def on_left(self, path: bytes) -> None:
-        """Repositories at and below `path` may be gone."""
-
-    def on_appeared(self, directory: bytes) -> None:
-        """Repositories may have appeared at and below `directory`: to be looked for by `discover`."""
-
-    def on_suspicion(self) -> None:
-        """Discovery events were lost: every root has to be walked again."""
-
-    def on_configuration(self) -> None:
-        """A file that configures git for many repositories may have changed."""
-
-    def on_mounts(self, points: set[bytes]) -> None:
-        """Something was mounted or unmounted there: no event tells what lies at and below these now."""
-
-    def on_settings(self) -> None:
-        """One of the files of `follow_settings` may have changed."""
-
-
-Sight = Callable[[Location, Tree, Found], object]
-"""Called on the walking thread with all that a whole walk listed; what it returns goes into the walk's result."""
 
 
 class Watcher:
@@ -167,6 +82,7 @@ class Watcher:
         self._shards = [WatchTable(self._allowance) for _ in range(SHARDS)]
         self._own: dict[RepoPath, WatchTable] = {}
         self._discovery = DiscoveryWatch(self._common)
+        self._discoverer = Discoverer(self._discovery, lambda: self._mounts.mounts, self._tell_found)
         self._configuration = ConfigurationWatch(self._common, self._is_known_local)
         self._settings = ConfigurationWatch(self._common, self._is_known_local)
         self._settings_files: tuple[bytes, ...] = ()
@@ -243,7 +159,7 @@ class Watcher:
         self._mounts.look()
 
         def work() -> None:
-            unreadable = self._discover(directory, root, include_ignored, skip)
+            unreadable = self._discoverer.discover(directory, root, include_ignored=include_ignored, skip=skip)
             self._loop.call_from_thread(lambda: self._listener.on_discovered(root, unreadable))
 
         self._discoveries.put(work)
@@ -325,7 +241,7 @@ class Watcher:
             self.follow_settings(self._settings_files)
             if not self._settings_blind:
                 self._listener.on_settings()
-        return Raised(watches, instances, _descriptors_left())
+        return Raised(watches, instances, descriptors_left())
 
     def counts(self) -> dict[str, int | None]:
         """For `doctor`."""
@@ -402,6 +318,9 @@ class Watcher:
             for path in list(self._watches):
                 # Other directories may be ignored now, and other files be part of the configuration.
                 self._listener.on_changed(path, Changes(Aspect.CONFIG, new_directories={GIT_DIRECTORIES}))
+
+    def _tell_found(self, location: Location) -> None:
+        self._loop.call_from_thread(lambda: self._listener.on_found(location))
 
     def _listen(self, table: WatchTable) -> None:
         if table.queue is None or table not in self._tables():
@@ -544,7 +463,7 @@ class Watcher:
 
     def _cover(self, watch: RepositoryWatch, location: Location) -> None:
         try:
-            self._configuration.cover(_configuration_files(location))
+            self._configuration.cover(configuration_files(location))
         except WatchLimitReached:
             watch.run_short()
 
@@ -561,72 +480,10 @@ class Watcher:
         usable = [shard for shard in self._shards if shard.queue is not None] or [self._common]
         return usable[zlib.crc32(location.common_dir) % len(usable)]
 
-    # ---- the discovering thread
-
-    def _discover(self, directory: bytes, root: bytes, include_ignored: bool, skip: Skip) -> list[tuple[bytes, str]]:
-        """The directories that could not be read, with the reason."""
-        unreadable: list[tuple[bytes, str]] = []
-        starved: list[bytes] = []
-
-        def cannot_read(path: bytes, error: OSError) -> None:
-            if _is_exhaustion(error):
-                starved.append(path)
-            else:
-                unreadable.append((path, error.strerror or str(error)))
-
-        def found(location: Location) -> None:
-            self._loop.call_from_thread(lambda: self._listener.on_found(location))
-
-        try:
-            for turn in range(_STARVED_TURNS):
-                again, starved[:] = [directory] if turn == 0 else list(starved), []
-                for below in again:
-                    for location in walk_root(
-                        below,
-                        self._mounts.mounts,
-                        enter=lambda path: self._discovery.enter(path, root),
-                        half_made=self._discovery.await_head,
-                        found=self._discovery.leave,
-                        unreadable=cannot_read,
-                        skip=skip,
-                    ):
-                        found(location)
-                        if include_ignored:
-                            self._find_ignored(location, found)
-                if not starved:
-                    break
-                time.sleep(_STARVED_PAUSE_S)
-            unreadable += [(path, os.strerror(errno.EMFILE)) for path in starved]
-        except Exception:  # noqa: BLE001 - a seam of errors.py: a bug in one walk must not end the thread
-            _log.exception("looking for repositories below %r", directory)
-        return unreadable
-
-    def _find_ignored(self, location: Location, found: Callable[[Location], None]) -> None:
-        pending, seen = [location], {location.path}
-        while pending:
-            for nested in find_nested(pending.pop(), include_ignored=True):
-                if nested.path not in seen:
-                    seen.add(nested.path)
-                    found(nested)
-                    pending.append(nested)
-
 
 def _work_off(work: queue.SimpleQueue[Callable[[], None] | None]) -> None:
     while (task := work.get()) is not None:
         task()
-
-
-def _configuration_files(location: Location) -> list[bytes]:
-    """Files outside of the repository that configure git for it."""
-    config = read_config(location)
-    files = {*config.sources, config.excludes_file, config.attributes_file} - {None}
-    watched = {b"config", b"config.worktree", b"info/exclude", b"info/attributes"}
-    for own in (location.git_dir, location.common_dir):
-        inside = {own + b"/" + name for name in watched}
-        files -= inside
-        # A link in the git dir is watched as one; what it leads to lies elsewhere.
-        files |= {file for file in inside if os.path.islink(file)}
-    return [file for file in files if file is not None]
 
 
 def _refusal(error: Exception) -> tuple[str, str, Shortage | None]:
@@ -635,18 +492,6 @@ def _refusal(error: Exception) -> tuple[str, str, Shortage | None]:
         return "no inotify instance left", more_instances_hint(), Shortage(Lack.INSTANCES)
     cause = error if isinstance(error, OSError) else error.__cause__
     reason = f"cannot be watched: {str(error).splitlines()[0]}"
-    if isinstance(cause, OSError) and _is_exhaustion(cause):
+    if isinstance(cause, OSError) and is_exhaustion(cause):
         return reason, MORE_FILES_HINT, Shortage(Lack.DESCRIPTORS)
     return reason, "", None
-
-
-def _is_exhaustion(error: OSError) -> bool:
-    return error.errno in (errno.EMFILE, errno.ENFILE)
-
-
-def _descriptors_left() -> bool:
-    try:
-        os.close(os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True

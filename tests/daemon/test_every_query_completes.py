@@ -30,7 +30,7 @@ from gitwatchd.model.report import Facts, Watch
 from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Lack, Location, Outcome, RepoPath, Shortage, Unsafe
 from gitwatchd.store.intent import Root, RootKind
 from gitwatchd.watch.changes import Aspect, Changes
-from gitwatchd.watch.watcher import Raised, WalkResult
+from gitwatchd.watch.listener import Raised, WalkResult
 
 ROOT = b"/nowhere"
 PATHS = [RepoPath(ROOT + b"/" + name) for name in (b"a", b"b", b"b/inner", b"c")]

@@ -21,9 +21,10 @@ from gitwatchd.watch import watcher as watcher_module
 from gitwatchd.watch.changes import Aspect, Changes
 from gitwatchd.watch.events import EventQueue, InstanceLimitReached
 from gitwatchd.watch.inotify import InotifyQueue
+from gitwatchd.watch.listener import Raised, WalkResult, read_identity
 from gitwatchd.watch.mounts import Mounts
 from gitwatchd.watch.walk import RepositoryWalk
-from gitwatchd.watch.watcher import Raised, WalkResult, Watcher, read_identity
+from gitwatchd.watch.watcher import Watcher
 from tests.zoo.commands import Git, new_repository
 
 

@@ -1,0 +1,99 @@
+"""What the watcher tells, and to whom: the words between `watch/` and the daemon.
+
+Owns nothing. `Listener` is called on the serving thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gitwatchd.git.worktree import Found, Tree
+from gitwatchd.model.report import Watch
+from gitwatchd.model.repository import Location, RepoPath, Shortage
+from gitwatchd.watch.changes import Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells that a path still holds the same repository: device and inode of worktree and git dir."""
+
+    worktree: tuple[int, int]
+    git_dir: tuple[int, int]
+
+
+def read_identity(location: Location) -> Identity | None:
+    """None when either is missing."""
+    try:
+        top, git_dir = os.stat(location.path), os.stat(location.git_dir)
+    except OSError:
+        return None
+    return Identity((top.st_dev, top.st_ino), (git_dir.st_dev, git_dir.st_ino))
+
+
+@dataclass(frozen=True, slots=True)
+class WalkResult:
+    """`location` None: there is no repository at `path` any more."""
+
+    path: RepoPath
+    location: Location | None
+    identity: Identity | None
+    watch: Watch
+    reason: str = ""
+    hint: str = ""
+    shortage: Shortage | None = None
+    """It could be watched if there were more room."""
+    watches: int = 0
+    nested: tuple[Location, ...] = ()
+    submodules: tuple[Location, ...] = ()
+    began: float = 0.0
+    """Epoch seconds."""
+    looked: bool = False
+    """`Watcher.sight` was asked about a whole walk ..."""
+    sight: object = None
+    """... and made this of it; None: nothing."""
+    new_attributes: bool = False
+    """A `.gitattributes` came to light that no event told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What can be had that could not before."""
+
+    watches: int = 0
+    instances: bool = False
+    descriptors: bool = False
+
+
+class Listener(Protocol):
+    """Who is told; on the serving thread."""
+
+    def on_changed(self, path: RepoPath, changes: Changes) -> None: ...
+    def on_walked(self, result: WalkResult) -> None: ...
+    def on_found(self, location: Location) -> None: ...
+    def on_discovered(self, root: bytes, unreadable: list[tuple[bytes, str]]) -> None:
+        """One walk that `discover` asked for has ended."""
+
+    def on_left(self, path: bytes) -> None:
+        """Repositories at and below `path` may be gone."""
+
+    def on_appeared(self, directory: bytes) -> None:
+        """Repositories may have appeared at and below `directory`: to be looked for by `discover`."""
+
+    def on_suspicion(self) -> None:
+        """Discovery events were lost: every root has to be walked again."""
+
+    def on_configuration(self) -> None:
+        """A file that configures git for many repositories may have changed."""
+
+    def on_mounts(self, points: set[bytes]) -> None:
+        """Something was mounted or unmounted there: no event tells what lies at and below these now."""
+
+    def on_settings(self) -> None:
+        """One of the files of `follow_settings` may have changed."""
+
+
+Sight = Callable[[Location, Tree, Found], object]
+"""Called on the walking thread with all that a whole walk listed; what it returns goes into the walk's result."""
