@@ -17,7 +17,6 @@ import fcntl
 import json
 import os
 import queue
-import re
 import signal
 import subprocess
 import threading
@@ -25,7 +24,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gitwatchd.render.remote_names import parse_remote
+from gitwatchd.render.remote_names import parse_remote, scrub
 
 Report = dict[str, Any]
 
@@ -56,7 +55,7 @@ class Trouble(Exception):
     """Why git failed: `kind` is auth_needed, unreachable, timed_out or failed."""
 
     def __init__(self, kind: str, text: str) -> None:
-        text = _bare_url(text)
+        text = scrub(text)
         super().__init__(f"{kind}: {text}" if kind != "failed" else text)
         self.kind = kind
 
@@ -122,7 +121,7 @@ class Exchange:
         for key, value in self._config(place, r"^remote\..*\.(url|skipfetchall|skipdefaultupdate)$"):
             name, _, last = key.removeprefix(b"remote.").rpartition(b".")
             if last == b"url":
-                found.setdefault(name, _bare_url(value.decode(errors="replace")))
+                found.setdefault(name, scrub(value.decode(errors="replace")))
             elif value.lower() in (b"true", b"yes", b"on", b"1", b""):
                 found[name] = ""
         return [(name, url) for name, url in found.items() if url]
@@ -357,14 +356,6 @@ def _is_pause(found: Any) -> bool:
 
 def _private(path: Any, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-_USERINFO = re.compile(r"://[^/@\s]*@")
-
-
-def _bare_url(url: str) -> str:
-    """Without user and password."""
-    return _USERINFO.sub("://", url)
 
 
 def _host(url: str) -> str:

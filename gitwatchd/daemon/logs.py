@@ -15,7 +15,6 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
-import re
 import select
 import signal
 import stat
@@ -27,17 +26,11 @@ from datetime import UTC, datetime
 from enum import Enum
 from types import TracebackType
 
+from gitwatchd.render.remote_names import scrub
+
 MAX_FILE_BYTES = 5 * 1000 * 1000
 FILES = 3
 """The current one, `.1` and `.2`."""
-
-_USERINFO = re.compile(
-    r"""://(?:
-        [^/\s]*@                                      # up to the last @ of the authority
-        | [^/\s@:\[]+:(?!\d{0,5}(?:[/\s'"]|$))\S*@    # a password with a slash: after : comes no port
-    )""",
-    re.VERBOSE,
-)
 _ESCAPED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
     ord("\n"): "\\n", ord("\t"): "\t", 0x2028: "\\u2028", 0x2029: "\\u2029",
 }  # fmt: skip
@@ -84,11 +77,6 @@ def configure(path: bytes, *, foreground: bool, environ: Mapping[str, str]) -> D
 def _stacks_go_to(fd: int) -> None:
     with suppress(RuntimeError, OSError, ValueError):  # a standard error that is closed
         faulthandler.register(signal.SIGUSR1, fd, all_threads=True)
-
-
-def scrub(text: str) -> str:
-    """`text` with the userinfo of every URL in it removed."""
-    return _USERINFO.sub("://", text) if "://" in text and "@" in text else text
 
 
 class ScrubUserinfo(logging.Filter):

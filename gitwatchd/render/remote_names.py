@@ -1,7 +1,8 @@
-"""What a remote's URL looks like to people (`owner/repo`, `gl:owner/repo`), and where a browser finds it.
+"""What a remote's URL looks like to people (`owner/repo`, `gl:owner/repo`, never with a password), and where a browser
+finds it.
 
 Owns nothing; pure. Runs: serving thread, and the client where an expression or an order asks for it: so it imports
-nothing.
+nothing before it has to.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ _HOSTS = {
 """The words that gitoverit's users know. A host that is not among them stands in front of its path."""
 _SSH = ("ssh", "git+ssh", "ssh+git")
 _BROWSABLE = ("http", "https", "git", *_SSH)
+_USERINFO = r"""://(?:
+    [^/\s]*@                                      # up to the last @ of the authority
+    | [^/\s@:\[]+:(?!\d{0,5}(?:[/\s'"]|$))\S*@    # a password with a slash: after : comes no port
+)"""
 _PLAIN_IN_URL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/%+:@!$&'()*,;=")
 
 
@@ -60,3 +65,12 @@ def browse_url(url: str) -> str | None:
 def _without_port(host: str) -> str:
     name, _, port = host.rpartition(":")
     return name if port.isdecimal() and name else host
+
+
+def scrub(text: str) -> str:
+    """`text` with the userinfo of every URL in it removed."""
+    if "://" not in text or "@" not in text:
+        return text
+    import re
+
+    return re.sub(_USERINFO, "://", text, flags=re.VERBOSE)

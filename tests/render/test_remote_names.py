@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from gitwatchd.render.remote_names import browse_url, short_remote
+from gitwatchd.render.remote_names import browse_url, scrub, short_remote
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,34 @@ from gitwatchd.render.remote_names import browse_url, short_remote
 def test_names(url: str, short: str, browse: str | None) -> None:
     assert short_remote(url) == short
     assert browse_url(url) == browse
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("https://user:secret@host/p.git", "https://host/p.git"),
+        ("fatal: 'https://secret@host/p': 403", "fatal: 'https://host/p': 403"),
+        ("ssh://git@host:22/p and http://a:secret@b/ too", "ssh://host:22/p and http://b/ too"),
+        ("https://u:sec@ret@host/p", "https://host/p"),
+        ("https://u:sec/ret@host/p", "https://host/p"),
+        ("https://u:12/secret@host/p", "https://u:12/secret@host/p"),
+        ('https://it\'s:"secret"@host', "https://host"),
+        ("b'https://u:secret@[::1]:8080/p'", "b'https://[::1]:8080/p'"),
+        ("HTTPS://U:SECRET@HOST", "HTTPS://HOST"),
+        ("https://host:8080/a@v1", "https://host:8080/a@v1"),
+        ("https://[::1]:8080/a@v1", "https://[::1]:8080/a@v1"),
+        ("https://host/a@v1 me@example.org", "https://host/a@v1 me@example.org"),
+        ("git@github.com:o/r.git", "git@github.com:o/r.git"),
+        ("at https://host: then mail me@example.org", "at https://host: then mail me@example.org"),
+        ("https://u:secret@h1,https://u:secret@h2", "https://h1,https://h2"),
+    ],
+)
+def test_userinfo_is_removed(text: str, scrubbed: str) -> None:
+    assert scrub(text) == scrubbed
+
+
+def test_scrubbing_a_long_line_is_quick() -> None:
+    text = "x" * 200_000 + "://" + "a:" * 100_000 + " @"
+    before = time.process_time()
+    scrub(text)
+    assert time.process_time() - before < 1

@@ -293,6 +293,8 @@ def test_what_cannot_go_together(place: Place, option: str, other: str) -> None:
     [
         (b"fatal: could not read Username for 'https://github.com': terminal prompts disabled", "auth_needed"),
         (b"remote: x\nfatal: Authentication failed for 'https://me:pw@h/r/'", "auth_needed"),
+        (b"fatal: Authentication failed for 'https://me:x@pw@h/r/'", "auth_needed"),
+        (b"fatal: Authentication failed for 'https://me:x/pw@h/r/'", "auth_needed"),
         (b"Host key verification failed.\nfatal: Could not read from remote repository.", "auth_needed"),
         (b"fatal: unable to access 'https://h/r': Could not resolve host: h", "unreachable"),
         (b"ssh: connect to host h port 22: Connection refused\nfatal: Could not read", "unreachable"),
