@@ -60,7 +60,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> tuple[bool | None, bytes | None]:
-    """(foreground, state directory); foreground None: everything asked for was printed."""
+    """(foreground, state directory); foreground None: everything asked for was printed.
+
+    The directory is without symbolic links, as the client has it: where its path is long, the socket's name depends on
+    how it is written.
+    """
     foreground, state_dir = False, None
     rest = list(arguments)
     while rest:
@@ -68,9 +72,9 @@ def _parse(arguments: Sequence[str]) -> tuple[bool | None, bytes | None]:
         if argument == "--foreground":
             foreground = True
         elif argument == "--state-dir" and rest:
-            state_dir = os.path.abspath(os.fsencode(rest.pop(0)))
+            state_dir = os.path.realpath(os.fsencode(rest.pop(0)))
         elif argument.startswith("--state-dir="):
-            state_dir = os.path.abspath(os.fsencode(argument.partition("=")[2]))
+            state_dir = os.path.realpath(os.fsencode(argument.partition("=")[2]))
         elif argument in ("--help", "-h"):
             sys.stdout.write(USAGE)
             return None, None
