@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from gitwatchd.analysis.job import analyse
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.branches import count_nowhere, count_unpushed, has_remote, read_branches
+from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import read_index
 from gitwatchd.git.layout import linked_worktrees, read_format, read_location
 from gitwatchd.git.refs import read_refs
@@ -26,17 +27,20 @@ from gitwatchd.model.unsaved import Reason, Unsaved
 _ANALYSIS_S = 120.0
 _DEEPEST = 8
 """Submodules in submodules. Deeper is somebody's joke."""
+_LARGEST_POINTER_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """`outcome`: the repository's present status. `shared`: branches and stashes are to be told here, and not with
-    another worktree of the same repository."""
+    another worktree of the same repository. `remote_worktrees`: git dirs of linked worktrees on mounts that may hang;
+    they answer for themselves, and nobody looks there to see whether they are there."""
 
     location: Location
     outcome: Outcome | None
     shared: bool
     index_cache: bytes
+    remote_worktrees: frozenset[bytes] = frozenset()
 
 
 def find_unsaved(question: Question) -> Unsaved:
@@ -89,30 +93,34 @@ def _commits(question: Question) -> Iterator[Reason]:
             if commits := unpushed[branch.oid]:
                 kind = "unpushed" if remote else "no_remote"
                 yield Reason(kind, branch=branch.name, count=commits, upstream=branch.upstream, gone=branch.gone)
-    for git_dir in dict.fromkeys([location.git_dir, *(_all_worktrees(location) if question.shared else ())]):
+    for git_dir in dict.fromkeys([location.git_dir, *(_gone_worktrees(question) if question.shared else ())]):
         place = Location(location.path, git_dir, location.common_dir, location.bare)
         head = read_refs(place).head()
         if head.ref is None and head.oid is not None and (commits := count_nowhere(place, config, head.oid)):
             yield Reason("detached", count=commits, oid=head.oid, worktree=_worktree_of(git_dir, location))
 
 
-def _all_worktrees(location: Location) -> list[bytes]:
+def _gone_worktrees(question: Question) -> list[bytes]:
     """Git dirs of linked worktrees that are gone: those that are there answer for themselves."""
-    return [git_dir for git_dir in linked_worktrees(location.common_dir) if not _is_there(git_dir)]
+    git_dirs = linked_worktrees(question.location.common_dir)
+    return [each for each in git_dirs if each not in question.remote_worktrees and worktree_at(each) is None]
 
 
-def _is_there(git_dir: bytes) -> bool:
-    return worktree_at(git_dir) is not None
+def worktree_named_by(git_dir: bytes) -> bytes | None:
+    """Where the linked worktree of this git dir should be. Looks at nothing there."""
+    try:
+        back = read_regular(git_dir + b"/gitdir", _LARGEST_POINTER_BYTES).rstrip(b"\n")
+    except OSError:
+        return None
+    return os.path.dirname(os.path.join(git_dir, back))
 
 
 def worktree_at(git_dir: bytes) -> bytes | None:
     """The top of the linked worktree that this git dir is for, if it is there."""
-    try:
-        with open(git_dir + b"/gitdir", "rb") as file:
-            back = os.path.join(git_dir, file.read(8192).rstrip(b"\n"))
-    except OSError:
+    named = worktree_named_by(git_dir)
+    if named is None:
         return None
-    top = os.path.dirname(os.path.realpath(back))
+    top = os.path.dirname(os.path.realpath(named + b"/.git"))
     found = read_location(top)
     return top if found is not None and os.path.realpath(found.git_dir) == os.path.realpath(git_dir) else None
 

@@ -22,17 +22,19 @@ from gitwatchd.daemon.requests import (
     options_of,
     path_of,
     paths_of,
+    real_path,
     resolve,
 )
 from gitwatchd.engine.repository import Repository
 from gitwatchd.errors import EnvironmentFailure, UserError
 from gitwatchd.model.report import Facts, Standing, State, Wire, text_or_bytes, to_bytes
-from gitwatchd.model.repository import Analysed, Failed, RepoPath
+from gitwatchd.model.repository import Analysed, Failed, Location, RepoPath
 from gitwatchd.render.branches_view import BRANCH_COLUMNS, DEFAULT_BRANCH_COLUMNS, render_branches
 from gitwatchd.render.table import Frame, Palette
 from gitwatchd.render.text import shown
 from gitwatchd.render.unsaved_view import render_unsaved
 from gitwatchd.server.session import Session
+from gitwatchd.store.intent import RootKind
 from gitwatchd.wire.rpc import FAILED, Request
 
 if TYPE_CHECKING:
@@ -88,21 +90,50 @@ class InquiryMethods:
 
     def _worktrees_elsewhere(self, answer: Answer) -> tuple[RepoPath, ...]:
         """Linked worktrees of these repositories that are not among them: their work is the same repository's."""
-        from gitwatchd.analysis.unsaved import worktree_at
         from gitwatchd.git.layout import linked_worktrees
 
         here = {repository.path for repository, _ in answer.repositories}
         found: dict[RepoPath, None] = {}
         for repository, _ in answer.repositories:
             facts = repository.facts()
-            if facts is None or not facts.worktrees or not self._fleet.watcher.is_local(repository.path):
+            location = repository.location
+            if facts is None or not facts.worktrees or not self._fleet.watcher.is_local(location.common_dir):
                 continue
-            for git_dir in linked_worktrees(repository.location.common_dir):
-                top = worktree_at(git_dir)
-                place = None if top is None else find_worktree_top(self._fleet, top)
+            for git_dir in linked_worktrees(location.common_dir):
+                place = self._worktree_of(git_dir, location.common_dir)
                 if place is not None and place not in here:
                     found[place] = None
         return tuple(found)
+
+    def _worktree_of(self, git_dir: bytes, common_dir: bytes) -> RepoPath | None:
+        """The linked worktree of that git dir (local), which becomes known; None when it is not there."""
+        from gitwatchd.analysis.unsaved import worktree_at
+
+        place = self._remote_place_of(git_dir)
+        if place is None:
+            top = worktree_at(git_dir)
+            return None if top is None else find_worktree_top(self._fleet, top)
+        if self._fleet.repository(place) is None:
+            # Whether it is there is for a worker to find out.
+            if not self._fleet.roots.cover(place):
+                self._fleet.add_root(place, RootKind.WORKTREE, permanent=False, include_ignored=False)
+            self._fleet.adopt(Location(place, git_dir, common_dir, bare=False))
+        return place
+
+    def _remote_place_of(self, git_dir: bytes) -> RepoPath | None:
+        """Where the linked worktree of that git dir should be, if that is on a mount that may hang."""
+        from gitwatchd.analysis.unsaved import worktree_named_by
+
+        named = worktree_named_by(git_dir)
+        place = None if named is None else real_path(self._fleet, named)
+        return None if place is None or self._fleet.watcher.is_local(place) else RepoPath(place)
+
+    def _remote_worktrees(self, location: Location) -> frozenset[bytes]:
+        from gitwatchd.git.layout import linked_worktrees
+
+        if not self._fleet.watcher.is_local(location.common_dir):
+            return frozenset()
+        return frozenset(d for d in linked_worktrees(location.common_dir) if self._remote_place_of(d) is not None)
 
     def _ask_unsaved(
         self, repositories: Sequence[tuple[Repository, Standing]], then: Callable[[list[Wire]], None]
@@ -116,14 +147,22 @@ class InquiryMethods:
         def inquiry(repository: Repository) -> tuple[str, Callable[[], object]]:
             outcome = repository.outcome if isinstance(repository.outcome, Analysed) else None
             shared = repository.path in tellers
-            question = Question(repository.location, outcome, shared, self._fleet.index_cache)
+            remote = self._remote_worktrees(repository.location) if shared else frozenset()
+            question = Question(repository.location, outcome, shared, self._fleet.index_cache, remote)
             # Which worktree tells of the branches depends on who is asked together.
             return f"unsaved {shared}", partial(find_unsaved, question)
 
         def tell() -> None:
-            then([_unsaved_to_wire(repository, standing, findings[repository.path]) for repository, standing in there])
+            then(
+                [
+                    _unsaved_to_wire(repository, standing, findings.get(repository.path))
+                    for repository, standing in there
+                ]
+            )
 
-        self._for_each([repository for repository, _ in there], inquiry, findings, tell)
+        # On a mount that does not answer nobody looks again: that it was not looked at is a reason already.
+        asked = [r for r, s in there if s.state is State.FRESH or self._fleet.is_local(r.location)]
+        self._for_each(asked, inquiry, findings, tell)
 
     def _for_each(
         self,

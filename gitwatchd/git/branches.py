@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import run_git
+from gitwatchd.git.files import read_regular
 from gitwatchd.git.remotes import fetch_url
 from gitwatchd.git.repository_config import RepositoryConfig
 from gitwatchd.model.repository import Location
 
 _TIMEOUT_S = 60.0
+_MOST_OF_FETCH_HEAD_BYTES = 1 << 20
 _HEADS = b"refs/heads/"
 _FIELDS = (
     "refname", "objectname", "upstream", "upstream:short", "upstream:remotename", "upstream:track,nobracket", "HEAD",
@@ -105,8 +107,8 @@ def count_nowhere(location: Location, config: RepositoryConfig, commit: bytes) -
 def _fetched(location: Location) -> list[bytes]:
     """The commits that the last fetch brought, whatever it did with them: a submodule's are often on no ref."""
     try:
-        with open(location.git_dir + b"/FETCH_HEAD", "rb") as file:
-            return [line.partition(b"\t")[0] for line in file.read(1 << 20).splitlines()]
+        lines = read_regular(location.git_dir + b"/FETCH_HEAD", _MOST_OF_FETCH_HEAD_BYTES).splitlines()
+        return [line.partition(b"\t")[0] for line in lines]
     except OSError:
         return []
 

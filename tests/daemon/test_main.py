@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-
 from gitwatch.cli import absolute
+
 from gitwatchd.daemon.main import _parse
 from gitwatchd.wire.address import places
 

@@ -214,6 +214,36 @@ def test_a_dead_mount_hangs_nobody_and_recovers(
         assert not [p for p in client.call("doctor")["problems"] if "does not answer" in p["what"]]
 
 
+def test_a_linked_worktree_on_a_dead_mount_hangs_nobody(
+    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
+) -> None:
+    """The repository itself is local; only its git dir says where that worktree is."""
+    namespace.require()
+    git = new_repository(tmp_path / "local/main", {"f": b"1\n"})
+    backing = tmp_path / "disk"
+    git("worktree", "add", "-q", "--detach", backing / "w")
+    (git.path / ".git/worktrees/w/gitdir").write_text(f"{place}/w/.git\n")
+    (backing / "w/new").write_bytes(b"")
+    daemon = start_daemon(before=namespace.entering())
+    mount = mounts(daemon, backing, place)
+    with daemon.connect() as client, daemon.connect() as other:
+
+        def reasons() -> dict[str, list[str]]:
+            client._connection.renew_deadline(60.0)
+            repos = client.call("unsaved", [str(git.path)], {"wait_s": 30})["repos"]
+            return {repo["path"]: [reason["kind"] for reason in repo["reasons"]] for repo in repos}
+
+        assert reasons() == {str(git.path): ["no_remote"], str(place / "w"): ["uncommitted"]}
+        mount.fall_silent()
+        assert reasons() == {str(git.path): ["no_remote"], str(place / "w"): ["unchecked"]}
+        began = time.monotonic()
+        assert difference(other, git.path) is None
+        other.call("branches", [str(git.path)], {"wait_s": 1})
+        assert time.monotonic() - began < 5.0
+        mount.answer_again()
+        wait_until(lambda: reasons()[str(place / "w")] == ["uncommitted"], 40.0, "it is looked at again")
+
+
 def test_the_daemon_ends_though_a_mount_is_dead(
     start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -125,6 +126,15 @@ def a_commit_on_no_branch(world: World) -> None:
     git = world.clone("repo")
     git("checkout", "-q", "--detach")
     commit(git)
+
+
+@case("detached 1")
+def detached_beside_a_fifo(world: World) -> None:
+    """In the place of what the last fetch brought: nobody waits for a writer."""
+    git = world.clone("repo")
+    git("checkout", "-q", "--detach")
+    commit(git)
+    os.mkfifo(git.path / ".git/FETCH_HEAD")
 
 
 @case()
