@@ -44,6 +44,8 @@ _BRANCHES = {
 
 _UNSAVED = {"--json": FLAG, "--timeout": SECONDS, "--no-progress": FLAG}
 
+_PROMPT = {"--format": TEXT, "--template": TEXT, "--timeout": SECONDS}
+
 _ANY = 1 << 30
 
 COMMANDS: Mapping[str, tuple[str, str, Mapping[str, str], int, int]] = {
@@ -56,6 +58,9 @@ COMMANDS: Mapping[str, tuple[str, str, Mapping[str, str], int, int]] = {
     "refresh": ("repositories", "refresh", {"--timeout": SECONDS, "--no-progress": FLAG}, 0, _ANY),
     "verify": ("repositories", "verify", {"--timeout": SECONDS}, 0, _ANY),
     "trust": ("repositories", "trust", {}, 1, 1),
+    "prompt": ("prompt_command", "prompt", _PROMPT, 0, 1),
+    "init": ("init", "init", {}, 1, 1),
+    "gitstatusd": ("gitstatusd", "command", {}, 0, 0),
     "doctor": ("repositories", "doctor", {"--json": FLAG, "--dump": FLAG}, 0, 0),
     "config": ("repositories", "config", {"--json": FLAG}, 0, 0),
     "watch": ("watch", "watch", {}, 0, _ANY),
@@ -155,6 +160,11 @@ def run(arguments: Sequence[str]) -> int:
         from gitwatch.completion import complete
 
         return complete(arguments[1:])
+    if arguments[:1] == ["gitstatusd"]:
+        # Its options are gitstatusd's, with gitstatusd's own exit codes.
+        from gitwatch.gitstatusd import main
+
+        return main(arguments[1:])
     invocation = parse(arguments)
     module, function = ("help", "version") if invocation.has("--version") else COMMANDS[invocation.command][:2]
     if invocation.has("--help") or invocation.has("-h"):
@@ -255,7 +265,7 @@ def _parse_value(name: str, kind: str, given: str) -> Value:
 def _check_operands(command: str, operands: list[str]) -> None:
     least, most = COMMANDS[command][3:]
     if len(operands) < least:
-        wanted = "SHELL" if command == "completion" else "PATH"
+        wanted = "SHELL" if command in ("completion", "init") else "PATH"
         raise UserError(f"`gitwatch {command}` needs a {wanted}", f"see `gitwatch help {command}`")
     if len(operands) > most:
         raise UserError(f"`gitwatch {command}` takes no {operands[most]!r}", f"see `gitwatch help {command}`")

@@ -25,6 +25,9 @@ usage: gitwatch [--state-dir DIR] COMMAND [OPTION...] [PATH...]
   refresh [PATH...]     search and analyse again
   verify [PATH...]      compare the daemon's answers with git's
   trust PATH            allow the filters that a repository's own configuration defines
+  prompt [PATH]         one line for a shell prompt
+  init zsh|bash|fish    what makes the shell show it
+  gitstatusd            in place of gitstatusd, for gitstatus and powerlevel10k
   doctor                how the daemon is doing, and what limits it
   config                what is in force, and where each value comes from
   watch [PATH...]       the table, kept up to date
@@ -143,6 +146,43 @@ usage: gitwatch trust PATH
 
 Allow the filter drivers that the repository's own configuration defines: `git status` runs them. It lapses
 when that configuration changes.
+""",
+    "prompt": """\
+usage: gitwatch-prompt [OPTION...] [PATH]
+       gitwatch prompt [OPTION...] [PATH]
+
+One line about the repository that PATH (the current directory) lies in, or nothing:
+
+  main            branch, else #TAG, else @COMMIT
+  ⇣1⇡2 ⇠3⇢4       commits behind and ahead of the upstream, and of the push target where that is another
+  *5 merge        stashes, operation in progress
+  ~6 +7 !8 ?9     conflicts, staged, unstaged, untracked
+  …               an earlier answer, not confirmed in time
+
+  --format F      text; zsh, bash, tmux: what they would expand is escaped; shell, fish: VCS_STATUS_* variables;
+                  json: the report
+  --template T    text with {FIELD}, {COLOUR} and [groups], which vanish when every field in them is empty or 0;
+                  a \\ before a character takes its meaning. Fields: head branch tag commit summary name path upstream
+                  remote behind ahead push_behind push_ahead stashes action conflicted staged unstaged untracked.
+                  Colours: red, bright-red ... bold dim italic underline reverse, reset
+  --timeout S     in place of [prompt] deadline_ms, 50
+
+`gitwatch-prompt` is the same and starts five times as fast. It exits 0 and prints nothing when there is nothing to say.
+""",
+    "init": """\
+usage: gitwatch init zsh|bash|fish
+
+Prints what sets GITWATCH_PROMPT and gitstatus's VCS_STATUS_* variables before each prompt:
+
+  .zshrc        eval "$(gitwatch init zsh)";   PROMPT='%~ ${GITWATCH_PROMPT} %# '
+  .bashrc       eval "$(gitwatch init bash)";  PS1='\\w ${GITWATCH_PROMPT} \\$ '
+  config.fish   gitwatch init fish | source;   echo -n $GITWATCH_PROMPT in fish_prompt
+""",
+    "gitstatusd": """\
+usage: gitwatch gitstatusd [OPTION...]      (or gitwatch-gitstatusd; --help lists the options)
+
+Speaks gitstatusd's protocol. GITSTATUS_DAEMON=/path/to/gitwatch-gitstatusd makes an unchanged gitstatus or
+powerlevel10k use this daemon.
 """,
     "doctor": """\
 usage: gitwatch doctor [--json|--dump]

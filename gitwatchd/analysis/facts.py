@@ -21,6 +21,7 @@ from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git import remotes
 from gitwatchd.git.action import read_action
 from gitwatchd.git.child import run_git
+from gitwatchd.git.config_file import find_boolean
 from gitwatchd.git.index_file import Index
 from gitwatchd.git.layout import linked_worktrees
 from gitwatchd.git.objects import Objects
@@ -28,13 +29,14 @@ from gitwatchd.git.porcelain import Headers, Status, count, encode
 from gitwatchd.git.refs import Refs, count_stashes, read_refs
 from gitwatchd.git.repository_config import RepositoryConfig
 from gitwatchd.incremental.terms import Inexact
-from gitwatchd.model.report import Facts, Tracking
+from gitwatchd.model.report import HIDES, Facts, Tracking
 from gitwatchd.model.repository import Location
 
 _GIT_TIMEOUT_S = 30.0
 _HEADS = b"refs/heads/"
 _CRUD = bytes(range(33)) + b".,:;<>\"\\'"
 """What git strips from both ends of a name and an address."""
+_HIDING_KEYS = (b"status.showuntrackedfiles", b"bash.showuntrackedfiles", b"bash.showdirtystate")
 _NEVER_IN_IDENT = bytes.maketrans(b"", b""), b"\n<>"
 
 T = TypeVar("T")
@@ -90,6 +92,7 @@ def read_ref_facts(location: Location, config: RepositoryConfig, known: Headers 
         worktrees=len(git_dirs),
         ident=_ident(config),
         fetched_at=_fetched_at([location.common_dir, *git_dirs]),
+        hides=_hidden(config),
     )
     commit = headers.oid
     if commit is None:
@@ -238,6 +241,15 @@ def _ident(config: RepositoryConfig) -> bytes | None:
         halves.append(value.strip(_CRUD).translate(*_NEVER_IN_IDENT))
     name, email = halves
     return name + b" <" + email + b">" if name else None
+
+
+def _hidden(config: RepositoryConfig) -> tuple[str, ...]:
+    # What is no boolean (`all`, or something that git refuses) hides nothing.
+    return tuple(
+        word
+        for word, key in zip(HIDES, _HIDING_KEYS, strict=True)
+        if (value := config.get(key)) is not None and find_boolean(value) is False
+    )
 
 
 def _fetched_at(git_dirs: list[bytes]) -> float | None:

@@ -209,7 +209,7 @@ class _Daemon:
         self._loop.on_slow = self._fleet.recorder.note_slow_callback
         self._audit = Audit(self._loop, self._fleet)
         self._doctor = Doctor(where, self._fleet, self._audit, errors)
-        self._methods = Methods(self._loop, self._fleet, self._audit, self._doctor, self._loop.stop)
+        self._methods = Methods(self._loop, self._fleet, self._audit, self._doctor, where.run_dir, self._loop.stop)
         self._listener = Listener(self._loop, sock, self._on_connection, uid=uid, adopted=adopted is not None)
         loaded = load(where.cache)
         if loaded.reason is not None:

@@ -24,6 +24,7 @@ from gitwatchd.daemon.early_rows import EarlyRows
 from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.daemon.inquiries import Inquiries
 from gitwatchd.daemon.inquiry_methods import InquiryMethods
+from gitwatchd.daemon.prompts import Prompts
 from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.daemon.requests import (
     Named,
@@ -76,13 +77,16 @@ class _Waiting:
 
 
 class Methods:
-    def __init__(self, loop: Loop, fleet: Fleet, audit: Audit, doctor: Doctor, stop: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Loop, fleet: Fleet, audit: Audit, doctor: Doctor, run_dir: bytes, stop: Callable[[], None]
+    ) -> None:
         self._audit = audit
         self._loop = loop
         self._fleet = fleet
         self._doctor = doctor
         self._stop = stop
         self._views = Views()
+        self._prompts = Prompts(fleet, self._ask, run_dir)
         self.subscriptions = Subscriptions(
             loop, lambda tops, path: fleet.roots.hides(tops or tuple(fleet.roots.listed()), path)
         )
@@ -98,6 +102,7 @@ class Methods:
             "status": self._status,
             "render": self._render,
             "entries": self._entries,
+            "prompt": self._prompts.handle,
             "roots.add": self._roots_add,
             "roots.remove": self._roots_remove,
             "roots.list": self._roots_list,
@@ -124,7 +129,7 @@ class Methods:
             return
 
         def work() -> None:
-            if request.method != "status":  # the hot one looks for itself
+            if request.method not in ("status", "prompt"):  # the hot ones look for themselves
                 self._fleet.settle()
             handler(session, request)
 
@@ -159,6 +164,7 @@ class Methods:
         """The repository is of no interest any more."""
         self._views.forget(path)
         self._inquiries.forget(path)
+        self._prompts.forget(path)
 
     @property
     def _settings(self) -> Settings:

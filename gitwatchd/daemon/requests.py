@@ -149,12 +149,12 @@ def _includes_ignored(fleet: Fleet, top: bytes) -> bool:
 def resolve(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
     """The worktree that holds `path`, or else the directory itself. Raises OSError when there is no such path."""
     known = fleet.repository(path)
-    if known is not None and _is_found_from_its_top(fleet, known):
+    if known is not None and is_found_from_its_top(fleet, known):
         return path, RootKind.WORKTREE
     directory = real_path(fleet, path, strict=True)
     if not fleet.watcher.is_local(directory):
-        known_above = _known_above(fleet, directory)
-        return (directory, RootKind.DIRECTORY) if known_above is None else (known_above, RootKind.WORKTREE)
+        above = known_above(fleet, directory)
+        return (directory, RootKind.DIRECTORY) if above is None else (above, RootKind.WORKTREE)
     if not os.path.isdir(directory):
         directory = os.path.dirname(directory)
     worktree = find_worktree_top(fleet, directory)
@@ -166,7 +166,7 @@ def real_path(fleet: Fleet, path: bytes, *, strict: bool = False) -> bytes:
     return resolve_links(path, fleet.watcher.is_local, strict=strict)
 
 
-def _known_above(fleet: Fleet, directory: bytes) -> RepoPath | None:
+def known_above(fleet: Fleet, directory: bytes) -> RepoPath | None:
     """The nearest known repository at or above a directory that must not be touched."""
     while directory != b"/":
         known = fleet.repository(directory)
@@ -183,7 +183,7 @@ def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
     candidate = directory
     while True:
         known = fleet.repository(candidate)
-        if known is not None and _is_found_from_its_top(fleet, known):
+        if known is not None and is_found_from_its_top(fleet, known):
             return known.path
         if os.path.lexists(candidate + b"/.git") or os.path.lexists(candidate + b"/HEAD"):
             location = read_location(candidate)
@@ -201,7 +201,7 @@ def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
         candidate = above
 
 
-def _is_found_from_its_top(fleet: Fleet, repository: Repository) -> bool:
+def is_found_from_its_top(fleet: Fleet, repository: Repository) -> bool:
     """git finds none from a worktree that only core.worktree of a git dir elsewhere leads to."""
     location = repository.location
     if repository.gone:
@@ -209,6 +209,24 @@ def _is_found_from_its_top(fleet: Fleet, repository: Repository) -> bool:
     if location.bare or location.git_dir == location.path + b"/.git" or not fleet.watcher.is_local(location.path):
         return True
     return os.path.lexists(location.path + b"/.git")
+
+
+def find_by_git_dir(fleet: Fleet, git_dir: bytes) -> RepoPath | None:
+    """The repository whose git dir that is (resolved), if it has a worktree."""
+    for repository in fleet.engine.repositories.values():
+        if repository.location.git_dir == git_dir and not repository.gone:
+            return repository.path
+    from gitwatchd.git.layout import find_worktree_of, read_location
+
+    starts = (find_worktree_of(git_dir), git_dir)
+    found = (read_location(start) for start in starts if start is not None)
+    location = next((each for each in found if each is not None and each.git_dir == git_dir and not each.bare), None)
+    if location is None:
+        return None
+    if not fleet.roots.cover(location.path):
+        fleet.add_root(location.path, RootKind.WORKTREE, permanent=False, include_ignored=False)
+    fleet.adopt(location)
+    return location.path
 
 
 def _is_closed(directory: bytes) -> bool:

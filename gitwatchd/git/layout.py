@@ -110,6 +110,18 @@ def find_start(location: Location) -> bytes | None:
     return None
 
 
+def find_worktree_of(git_dir: bytes) -> bytes | None:
+    """Where the worktree of a git dir should be, by what the git dir says; None for a bare one, or when it is none."""
+    common_dir = _common_dir_of(git_dir)
+    if common_dir is None:
+        return None
+    pointer = _read_pointer(git_dir + b"/gitdir")
+    if pointer is not None:  # a linked worktree's
+        return os.path.dirname(os.path.realpath(os.path.join(git_dir, pointer)))
+    location = _place(os.path.dirname(git_dir) if git_dir.endswith(b"/.git") else None, git_dir, common_dir)
+    return None if location.bare else location.path
+
+
 def is_bare_layout(names: Collection[bytes]) -> bool:
     """Whether a directory with these entries may be a git dir itself (then ask `read_location`)."""
     return b"HEAD" in names and b"objects" in names and b"refs" in names

@@ -79,6 +79,11 @@ class Counts:
     """Entries with D in either column."""
 
 
+HIDES = ("untracked", "bash-untracked", "bash-dirty")
+"""status.showUntrackedFiles = no, bash.showUntrackedFiles = false, bash.showDirtyState = false. The first is git's own,
+and the counts follow it; the other two are for prompts, which gitstatus heeds as git's own prompt does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What an analysis finds. Times are epoch seconds; names, URLs and subjects are bytes as git has them."""
@@ -106,6 +111,8 @@ class Facts:
     """`name <email>` that a commit made now would carry, by configuration."""
     fetched_at: float | None = None
     """Newest FETCH_HEAD of any worktree."""
+    hides: tuple[str, ...] | None = None
+    """What configuration keeps out of a prompt (`HIDES`)."""
 
     @property
     def dirty(self) -> bool | None:
@@ -168,12 +175,13 @@ def facts_to_wire(facts: Facts) -> Wire:
     wire["counts"] = None if c is None else {name: getattr(c, name) for name in _COUNT_FIELDS}
     wire["action"] = None if a is None else {"name": a.name, "step": a.step, "total": a.total}
     wire["dirty"] = facts.dirty
+    wire["hides"] = None if facts.hides is None else list(facts.hides)
     return wire
 
 
 def facts_from_wire(wire: Wire) -> Facts:
     """The inverse of `facts_to_wire`; unknown keys are ignored, missing ones are None."""
-    c, a = wire.get("counts"), wire.get("action")
+    c, a, hides = wire.get("counts"), wire.get("action"), wire.get("hides")
     return Facts(
         **{name: to_bytes(wire.get(name)) for name in _TEXT_FIELDS},  # type: ignore[arg-type]
         **{name: wire.get(name) for name in _PLAIN_FIELDS},
@@ -181,6 +189,7 @@ def facts_from_wire(wire: Wire) -> Facts:
         push=_tracking_from_wire(wire.get("push")),
         counts=None if c is None else Counts(**{name: c.get(name, 0) for name in _COUNT_FIELDS}),
         action=None if a is None else Action(a["name"], a["step"], a["total"]),
+        hides=None if hides is None else tuple(hides),
     )
 
 

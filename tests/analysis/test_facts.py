@@ -73,6 +73,7 @@ def test_everything_of_an_ordinary_clone(clone, facts_of, judge):
         assume_unchanged=0, submodules=0, worktrees=0, mtime=newest_by_git(clone),
         ident=b"Zoo Keeper <keeper@zoo.example>",
         fetched_at=(clone.path / ".git/FETCH_HEAD").stat().st_mtime,
+        hides=(),
     )  # fmt: skip
     assert (facts.upstream.ahead, facts.upstream.behind) == (1, 1)
     assert facts.upstream.url == facts.push.url == os.fsencode(clone.path.parent / "source")

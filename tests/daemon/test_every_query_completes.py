@@ -458,7 +458,7 @@ def test_a_bug_in_a_late_answer_is_an_answer(world: World, monkeypatch: pytest.M
         fail_by_bug=lambda id: said.append((id, "bug")), fail=lambda *words: said.append(words),
         reply_packed=lambda *words: said.append(words), notify=lambda *words: None,
     )  # fmt: skip
-    methods = Methods(world.loop, world.fleet, cast(Any, None), cast(Any, None), lambda: None)
+    methods = Methods(world.loop, world.fleet, cast(Any, None), cast(Any, None), b"/nowhere", lambda: None)
     world.fleet.watching.on_found(location(PATHS[0]))
     methods.handle(cast(Any, session), Request(7, "status", [[]]))
     assert said == []
@@ -546,7 +546,7 @@ def test_what_the_machine_has_too_little_of_is_a_failure_and_no_bug(
 
     said: list[tuple[object, ...]] = []
     session = SimpleNamespace(fail=lambda *words: said.append(words), fail_by_bug=lambda id: said.append((id, "bug")))
-    methods = Methods(world.loop, world.fleet, cast(Any, None), cast(Any, None), lambda: None)
+    methods = Methods(world.loop, world.fleet, cast(Any, None), cast(Any, None), b"/nowhere", lambda: None)
 
     def exhausted(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")

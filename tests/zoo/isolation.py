@@ -87,6 +87,8 @@ class Isolation:
         self.directory = Path(tempfile.mkdtemp(prefix="gw-tests-"))  # short: sockets below it have 107 bytes
         self.home = self.directory / "home"
         self.touched: list[str] = []
+        self.plugins = os.environ.get("GITSTATUS_PLUGINS")
+        """Before the variables that begin so are taken away: `tests/shells` says what it is."""
         checkout = str(Path(__file__).parents[2])
         allowed = (sys.prefix, sys.base_prefix, *filter(None, sys.path), tempfile.gettempdir(), checkout)
         self._allowed = tuple(os.path.realpath(path).rstrip("/") + "/" for path in allowed)

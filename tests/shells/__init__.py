@@ -1,0 +1,1 @@
+"""Real shells in tmux, beside a real daemon."""

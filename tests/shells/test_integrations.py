@@ -1,0 +1,182 @@
+"""`gitwatch init`: what the prompt says, and that typing never waits for a daemon that does not answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.shells.terminal import SHELLS, Terminal, lacks
+from tests.zoo.commands import Git
+from tests.zoo.daemon import Client, Daemon
+from tests.zoo.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> str:
+    missing = lacks(request.param)
+    if missing is not None:
+        pytest.skip(missing)
+    return str(request.param)
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    """An XDG_RUNTIME_DIR in which the daemon of the fixture `daemon` is the user's own."""
+    directory = tmp_path / "x"
+    directory.mkdir()
+    (directory / "gitwatchd").symlink_to(tmp_path / "state" / "run")
+    return directory
+
+
+OpenTerminal = Callable[..., Terminal]
+
+
+@pytest.fixture
+def terminal(shell: str, tmp_path: Path, runtime: Path) -> Iterator[OpenTerminal]:
+    opened: list[Terminal] = []
+
+    def open_one(cwd: Path, **more: str) -> Terminal:
+        env = {"XDG_RUNTIME_DIR": str(runtime), **more}
+        opened.append(Terminal(shell, tmp_path / f"t{len(opened)}", cwd, env=env))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
+
+
+def test_follows_what_is_done(daemon: Daemon, terminal: OpenTerminal, repository: Callable[..., Git]) -> None:
+    git = repository({"a": b"1\n", "dir/b": b"2\n"})
+    there = terminal(git.path)
+    there.draw_until("main")
+    there.type("echo x >>a")
+    there.wait_prompt("main !1")
+    there.type("cd dir; touch new")
+    there.wait_prompt("main !1 ?1")
+    there.type("git add -A ..")
+    there.wait_prompt("main +2")
+    there.type("git commit -qm more")
+    there.wait_prompt("main")
+    there.type("echo y >>b; git stash -q")
+    there.wait_prompt("main *1")
+    there.type("cd /")
+    there.wait_prompt("", "none")
+    there.type(f"cd {git.path}")
+    there.wait_prompt("main *1")
+
+
+def test_a_stopped_rebase(daemon: Daemon, terminal: OpenTerminal, repository: Callable[..., Git]) -> None:
+    git = repository({"a": b"1\n"})
+    git("checkout", "-q", "-b", "topic")
+    for text in (b"2\n", b"3\n"):
+        (git.path / "a").write_bytes(text)
+        git("commit", "-qam", "topic")
+    git("checkout", "-q", "main")
+    (git.path / "a").write_bytes(b"4\n")
+    git("commit", "-qam", "main")
+    git("checkout", "-q", "topic")
+    there = terminal(git.path)
+    there.draw_until("topic")
+    there.type("git rebase main >/dev/null 2>&1; clear")
+    oid = git("rev-parse", "--short=8", "main").decode().strip()
+    there.wait_prompt(f"@{oid} rebase-i 1/2 ~1")
+    there.type("git rebase --abort; clear")
+    there.wait_prompt("topic")
+
+
+INJECTIONS = ("$(true>PWNED)", "`true>PWNED`", "%F{red}%(!.x.y)", "${HOME}\\!")
+
+
+def test_names_are_shown_and_never_run(daemon: Daemon, terminal: OpenTerminal, repository: Callable[..., Git]) -> None:
+    """Also one with escape codes, which git itself takes only through its plumbing."""
+    git = repository({"a": b"1\n"})
+    there = terminal(git.path)
+    there.draw_until("main")
+    for name in INJECTIONS:
+        if git.ask("check-ref-format", "--branch", name).exit:
+            (git.path / ".git/HEAD").write_bytes(b"ref: refs/heads/" + name.encode() + b"\n")
+            git("update-ref", "HEAD", git("rev-parse", "main").strip(), "")
+        else:
+            git("checkout", "-q", "-b", name)
+        there.type("clear")
+        there.wait_prompt(name)
+    (git.path / ".git/HEAD").write_bytes(b"ref: refs/heads/a\x1b[31mb\x07\n")
+    there.type("clear")
+    there.wait_line(lambda last: r"<a\x1b[31mb\x07" in last, "escape codes as text")
+    assert not (git.path / "PWNED").exists()
+
+
+def test_a_stopped_daemon_holds_nobody_up(
+    daemon: Daemon, terminal: OpenTerminal, repository: Callable[..., Git]
+) -> None:
+    git = repository({"a": b"1\n"})
+    there = terminal(git.path)
+    there.draw_until("main")
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        for _ in range(10):
+            there.run("true")
+        assert time.monotonic() - started < 8.0  # ten prompts, each drawn anew by tmux on a loaded machine
+        there.type("clear")
+        there.wait_prompt("main …", "stale")
+        (git.path / "a").write_bytes(b"2\n")
+        there.type("cd /")
+        there.wait_prompt("", "pending")
+        there.type("cd -; clear")
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    if there.shell == "bash":  # it cannot draw a prompt again by itself
+        there.draw_until("main !1")
+    else:
+        there.wait_prompt("main !1")
+
+
+@pytest.fixture
+def own_runtime(tmp_path: Path) -> Iterator[Path]:
+    """An XDG_RUNTIME_DIR without a daemon; one that is started there is ended."""
+    directory = tmp_path / "own"
+    directory.mkdir(mode=0o700)
+    yield directory
+    for pid in _daemons(directory):
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists() or _is_zombie(pid), what="the daemon ends")
+
+
+def _is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
+
+
+def _daemons(runtime: Path) -> list[int]:
+    path = runtime / "gitwatchd" / "gitwatchd.sock"
+    if not path.exists():
+        return []
+    try:
+        with Client(os.fsencode(path)) as client:
+            return [int(client.hello["pid"])]
+    except OSError:
+        return []
+    except Exception:  # noqa: BLE001 - dead, and its socket left behind
+        return []
+
+
+def test_an_absent_daemon_is_started_and_a_killed_one_replaced(
+    terminal: OpenTerminal, own_runtime: Path, repository: Callable[..., Git]
+) -> None:
+    git = repository({"a": b"1\n"})
+    there = terminal(git.path, XDG_RUNTIME_DIR=str(own_runtime))
+    wait_until(lambda: _daemons(own_runtime), what="a daemon was started")
+    there.draw_until("main")
+    (pid,) = _daemons(own_runtime)
+    assert os.getsid(pid) == pid
+    os.kill(pid, signal.SIGKILL)
+    (git.path / "a").write_bytes(b"2\n")
+    there.draw_until("main !1")
+    assert _daemons(own_runtime) not in ([], [pid])
