@@ -131,14 +131,6 @@ class Pool:
         self._backlog.append(_Task(self._submitted, job))
         self._distribute()
 
-    def set_ceiling(self, ceiling: int) -> None:
-        """0 and 1 are both one at a time. Surplus workers end when they have nothing in hand."""
-        self._ceiling = max(1, ceiling)
-        for worker in list(self._workers):
-            if not worker.tasks and len(self._workers) > self._ceiling:
-                self._dismiss(worker)
-        self._distribute()
-
     def close(self) -> None:
         """End all workers, and with them their git children; jobs without outcome are dropped. Waits a
         second."""

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from gitwatchd import __version__
-from gitwatchd.daemon.lock import DaemonLock
+from gitwatchd.daemon.lock import DaemonLock, read_holder
 from gitwatchd.daemon.logs import configure
 from gitwatchd.daemon.notify import ServiceNotifier
 from gitwatchd.errors import EnvironmentFailure, GitwatchError, UserError
@@ -135,7 +135,9 @@ def _run_daemon(where: Places) -> int:
 
 
 def _already_running(where: Places) -> int:
-    print(f"gitwatchd: another daemon holds {os.fsdecode(where.lock)}", file=sys.stderr)
+    holder = read_holder(where.lock)
+    who = "another daemon" if holder is None else f"another daemon (pid {holder})"
+    print(f"gitwatchd: {who} holds {os.fsdecode(where.lock)}", file=sys.stderr)
     return 1
 
 

@@ -27,8 +27,6 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SLOW_CALLBACK_S = 0.1
-"""The serving thread blocked for this long is a prompt that lags."""
 SLOW_REQUEST_S = 5.0
 """A request that nobody answered by then says what it waits for, when it ends."""
 OVERDUE_S = 600.0

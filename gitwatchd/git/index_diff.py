@@ -67,15 +67,6 @@ def successor(old: Index, raw: bytes, mtime_ns: int) -> Succession:
     return Succession(index, _diff_entries(old, index))
 
 
-def diff_indexes(old: Index, new: Index) -> set[bytes]:
-    """Names whose entries differ in anything between two parsed indexes."""
-    if old.version == new.version and old.oid_bytes == new.oid_bytes and old.inexact is None is new.inexact:
-        walk = _Walk(old, new.raw, len(new))
-        walk.run()
-        return walk.changed
-    return _diff_entries(old, new)
-
-
 def _diff_entries(old: Index, new: Index) -> set[bytes]:
     """Entry by entry, whatever the versions and the order."""
     return {row[0] for row in _entries(old) ^ _entries(new)}

@@ -182,17 +182,6 @@ class Index:
         kinds = bytes(map(memoryview(self.raw)[_KIND_AT:].__getitem__, self.offsets[:-1]))
         return list(dict.fromkeys(self.names[match.start()] for match in _GITLINK.finditer(kinds)))
 
-    def newest_mtime_ns(self) -> int | None:
-        """Newest recorded mtime among entries that are not skip-worktree, in ns; None when none has one."""
-        rows = self.flagged_rows()
-        skipped = {row for row in rows if self.flags(row) & SKIP_WORKTREE}
-        if skipped:
-            offsets = array("I", [self.offsets[row] for row in range(len(self.names)) if row not in skipped])
-        else:
-            offsets = self.offsets[:-1]
-        seconds, nanoseconds = max(map(_MTIME.unpack_from, repeat(self.raw), offsets), default=(0, 0))
-        return seconds * 1_000_000_000 + nanoseconds or None
-
     def newest_ctime_s(self) -> int:
         """Newest recorded ctime in whole seconds, which is what git compares; 0 when there is no entry."""
         return max((ctime_s for (ctime_s,) in map(_CTIME.unpack_from, repeat(self.raw), self.offsets[:-1])), default=0)

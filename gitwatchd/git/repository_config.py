@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from gitwatchd.git.config_file import BadValue, ConfigDamaged, find_boolean, find_integer
+from gitwatchd.git.config_file import BadValue, ConfigDamaged, find_boolean
 from gitwatchd.git.config_walk import OWN_SCOPES, ConfigWalk, Entry, Scope, expand_home
 from gitwatchd.model.repository import Location
 
@@ -72,15 +72,6 @@ class RepositoryConfig:
         value = find_boolean(entry.value)
         if value is None:
             raise BadValue(entry.key, entry.value, "boolean")
-        return value
-
-    def get_int(self, key: bytes, default: int) -> int:
-        entry = self.find(key)
-        if entry is None:
-            return default
-        value = find_integer(entry.value)
-        if value is None:
-            raise BadValue(entry.key, entry.value, "numeric")
         return value
 
     def get_path(self, key: bytes) -> bytes | None:

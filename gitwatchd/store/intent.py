@@ -1,4 +1,4 @@
-"""Keep what the user decided: roots, trust, settings.
+"""Keep what the user decided: roots and trust.
 
 Owns: the intent file, its connection, and a copy of its content in memory, so that reading costs nothing.
 Runs: one thread, the one that opened it (the serving thread); writes are synchronous, durable and rare. Plain
@@ -39,7 +39,6 @@ _MIGRATIONS = (
         """CREATE TABLE root (path BLOB PRIMARY KEY NOT NULL, kind TEXT NOT NULL, permanent INTEGER NOT NULL,
            include_ignored INTEGER NOT NULL, asked_at REAL NOT NULL)""",
         "CREATE TABLE trust (path BLOB PRIMARY KEY NOT NULL, digest BLOB NOT NULL)",
-        "CREATE TABLE setting (name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL)",
     ),
 )
 SCHEMA = len(_MIGRATIONS)
@@ -80,7 +79,6 @@ class Intent:
         self._asked: dict[bytes, float] = {}
         """Newer than what is on disk, by less than `_ASKED_RESOLUTION_S`."""
         self._trust: dict[bytes, bytes] = {}
-        self._settings: dict[str, str] = {}
         try:
             self._connection = self._opened()
         except (sqlite3.Error, OSError) as error:
@@ -141,30 +139,6 @@ class Intent:
 
     def trusted(self, path: bytes) -> bytes | None:
         return self._trust.get(path)
-
-    def untrust(self, path: bytes) -> bool:
-        """False when it was not trusted."""
-        if path not in self._trust:
-            return False
-        with self._writing() as connection:
-            connection.execute("DELETE FROM trust WHERE path = ?", (path,))
-        del self._trust[path]
-        return True
-
-    def setting(self, name: str) -> str | None:
-        return self._settings.get(name)
-
-    def set_setting(self, name: str, value: str | None) -> None:
-        """None returns to the default."""
-        with self._writing() as connection:
-            if value is None:
-                connection.execute("DELETE FROM setting WHERE name = ?", (name,))
-            else:
-                connection.execute("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, value))
-        if value is None:
-            self._settings.pop(name, None)
-        else:
-            self._settings[name] = value
 
     def keep(self) -> None:
         """Look after the file: one that was removed is written back before this process can end. Never raises."""
@@ -291,7 +265,6 @@ class Intent:
             for path, kind, permanent, include_ignored, asked_at in roots
         }
         self._trust = dict(connection.execute("SELECT path, digest FROM trust"))
-        self._settings = dict(connection.execute("SELECT name, value FROM setting"))
 
 
 def _unavailable(path: bytes, error: Exception) -> EnvironmentFailure:

@@ -174,20 +174,12 @@ def test_a_busy_machine_halves_the_pool(
     one.results(6)
 
 
-def test_one_at_a_time_and_a_ceiling_lowered_meanwhile(repository: Make, running: Callable[..., Running]) -> None:
+def test_a_ceiling_of_nothing_is_one_at_a_time(repository: Make, running: Callable[..., Running]) -> None:
     one = running(0)
-    gits = [repository({"f": b"1"}, f"r{n}") for n in range(5)]
-    for git in gits:
-        one.submit(git)
+    for n in range(5):
+        one.submit(repository({"f": b"1"}, f"r{n}"))
     assert len(one.pool.pids()) == 1
     one.results(5)
-    one.pool.set_ceiling(2)
-    for git in gits:
-        one.submit(git)
-    assert len(one.pool.pids()) == 2
-    one.pool.set_ceiling(1)
-    one.results(10)
-    one.run_until(lambda: len(one.pool.pids()) == 1)
 
 
 def test_a_killed_worker_costs_one_retry_and_leaves_no_git_behind(

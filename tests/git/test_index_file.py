@@ -157,16 +157,6 @@ def test_gitlinks(repository: Repository) -> None:
     assert b"sub/inner" not in index.tracked_directories()
 
 
-def test_newest_mtime_passes_over_skip_worktree(repository: Repository) -> None:
-    git = repository({"a": b"a", "b": b"b", "c": b"c"})
-    for name, second in (("a", 1_500_000_000), ("b", 1_600_000_000), ("c", 1_700_000_000)):
-        os.utime(git.path / name, ns=(0, second * 10**9 + 5))
-    git("update-index", "--refresh")
-    assert read(git).newest_mtime_ns() == 1_700_000_000 * 10**9 + 5
-    git("update-index", "--skip-worktree", "c")
-    assert read(git).newest_mtime_ns() == 1_600_000_000 * 10**9 + 5
-
-
 def test_empty_and_missing_index(repository: Repository) -> None:
     git = repository()
     missing = read(git)
@@ -177,7 +167,6 @@ def test_empty_and_missing_index(repository: Repository) -> None:
     for index in (missing, empty):
         assert len(index) == 0
         assert index.tracked_directories() == {b""}
-        assert index.newest_mtime_ns() is None
         assert index.gitlinks() == [] and index.tallies() == (0, 0, 0)
         assert index.find(b"a") is None and not index.tracks_below(b"")
 
@@ -296,7 +285,7 @@ def test_any_damaged_byte_is_read_or_refused_but_no_bug(repository: Repository, 
             except IndexDamaged:
                 continue
             assert len(index.names) == len(index.flag_bytes) == len(index.offsets) - 1
-            index.tallies(), index.gitlinks(), index.newest_mtime_ns()
+            index.tallies(), index.gitlinks()
 
 
 @pytest.mark.parametrize(
