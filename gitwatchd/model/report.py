@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, overload
 
 
 class State(StrEnum):
@@ -134,6 +134,10 @@ def text_or_bytes(value: bytes | None) -> str | bytes | None:
         return value
 
 
+@overload
+def to_bytes(value: str | bytes) -> bytes: ...
+@overload
+def to_bytes(value: None) -> None: ...
 def to_bytes(value: str | bytes | None) -> bytes | None:
     """The inverse of `text_or_bytes`."""
     return value.encode() if isinstance(value, str) else value
@@ -183,7 +187,7 @@ def facts_from_wire(wire: Wire) -> Facts:
     """The inverse of `facts_to_wire`; unknown keys are ignored, missing ones are None."""
     c, a, hides = wire.get("counts"), wire.get("action"), wire.get("hides")
     return Facts(
-        **{name: to_bytes(wire.get(name)) for name in _TEXT_FIELDS},  # type: ignore[arg-type]
+        **{name: to_bytes(wire.get(name)) for name in _TEXT_FIELDS},
         **{name: wire.get(name) for name in _PLAIN_FIELDS},
         upstream=_tracking_from_wire(wire.get("upstream")),
         push=_tracking_from_wire(wire.get("push")),

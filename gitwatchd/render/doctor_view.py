@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gitwatchd.render.table import Palette, age_shown
+from gitwatchd.render.table import Palette, ago_shown
 from gitwatchd.render.text import clip_end, shown, width_of
 
 _TITLES = {
@@ -120,7 +120,7 @@ def _pairs(values: Mapping[str, Any], now: float) -> list[str]:
     column = max(map(width_of, names.values()))
     return [
         f"  {names[key]}{' ' * (column - width_of(names[key]))}  "
-        + (_ago(now - value) if key == "started_at" and value else _value(value))
+        + (ago_shown(now - value) if key == "started_at" and value else _value(value))
         for key, value in values.items()
     ]
 
@@ -136,13 +136,8 @@ def _value(value: object) -> str:
 
 
 def _when(error: Mapping[str, Any], now: float) -> str:
-    return f"{_ago(now - error['at'])}  " if error.get("at") else ""
+    return f"{ago_shown(now - error['at'])}  " if error.get("at") else ""
 
 
 def _where(error: Mapping[str, Any]) -> str:
     return f"{shown(error['path'])}: " if error.get("path") else ""
-
-
-def _ago(seconds: float) -> str:
-    age = age_shown(seconds)
-    return age if age == "now" else f"{age} ago"

@@ -18,7 +18,7 @@ from typing import Any
 from gitwatchd.model.report import Action, Counts, Facts, Standing, State, Tracking
 from gitwatchd.model.repository import Location
 from gitwatchd.render.remote_names import browse_url, short_remote
-from gitwatchd.render.text import clip_end, clip_start, shown, width_of
+from gitwatchd.render.text import clip_end, clip_start, counted, shown, width_of
 
 Palette = Mapping[str, str]
 """SGR parameters by role; empty: no colour."""
@@ -83,7 +83,7 @@ def row_of(location: Location, facts: Facts | None, standing: Standing) -> Row:
         changes=_BARE if location.bare else _EMPTY if counts is None else _changes_cell(counts),
         tracking=_tracking_cell(upstream),
         action=_action_cell(facts.action),
-        stashes=_cell(str(facts.stashes)) if facts.stashes else _EMPTY,
+        stashes=cell_of(str(facts.stashes)) if facts.stashes else _EMPTY,
         url=_url_cell(upstream),
         note=_note_cell(standing),
         facts=facts,
@@ -93,19 +93,20 @@ def row_of(location: Location, facts: Facts | None, standing: Standing) -> Row:
 def marked(row: Row, note: str) -> Row:
     """The row with a note of what was tried on that repository just now, before the one that it has."""
     text = f"{note}; {row.note.text}" if row.note.text else note
-    return replace(row, note=_cell(text, _FAILURE))
+    return replace(row, note=cell_of(text, _FAILURE))
 
 
-def _cell(text: str, role: str = "") -> Cell:
-    return Cell(text, width_of(text), role)
+def cell_of(text: str, role: str = "", link: str | None = None) -> Cell:
+    """`text` is `shown` already."""
+    return Cell(text, width_of(text), role, link)
 
 
 def _branch_cell(facts: Facts) -> Cell:
     if facts.branch is not None:
-        return _cell(shown(facts.branch) + (" (unborn)" if facts.unborn else ""))
+        return cell_of(shown(facts.branch) + (" (unborn)" if facts.unborn else ""))
     if facts.oid is None:
         return _EMPTY
-    return _cell(f"({shown(facts.oid[:_OID_DIGITS])})", _ATTENTION)
+    return cell_of(f"({shown(facts.oid[:_OID_DIGITS])})", _ATTENTION)
 
 
 def _changes_cell(counts: Counts) -> Cell:
@@ -116,32 +117,32 @@ def _changes_cell(counts: Counts) -> Cell:
         )
         if count
     ]  # fmt: skip
-    return _cell(" ".join(parts), _CONFLICT if counts.conflicted else _CHANGED) if parts else _CLEAN
+    return cell_of(" ".join(parts), _CONFLICT if counts.conflicted else _CHANGED) if parts else _CLEAN
 
 
 def _tracking_cell(upstream: Tracking | None) -> Cell:
     if upstream is None:
         return _EMPTY
     if upstream.gone:
-        return _cell("gone", _ATTENTION)
+        return cell_of("gone", _ATTENTION)
     parts = [f"{arrow}{count}" for arrow, count in (("↑", upstream.ahead), ("↓", upstream.behind)) if count]
     if not parts and upstream.ahead is None:
         return _EMPTY  # nothing to compare: no commit yet
-    return _cell(" ".join(parts), _TRACKING) if parts else _LEVEL
+    return cell_of(" ".join(parts), _TRACKING) if parts else _LEVEL
 
 
 def _action_cell(action: Action | None) -> Cell:
     if action is None:
         return _EMPTY
     steps = f" {action.step}/{action.total}" if action.step and action.total else ""
-    return _cell(shown(action.name) + steps, _ATTENTION)
+    return cell_of(shown(action.name) + steps, _ATTENTION)
 
 
 def _note_cell(standing: Standing) -> Cell:
     if standing.state is State.FRESH:
         return _EMPTY
     reason = f": {shown(standing.reason)}" if standing.reason else ""
-    return _cell(f"{standing.state}{reason}", _STATE_ROLES[standing.state])
+    return cell_of(f"{standing.state}{reason}", _STATE_ROLES[standing.state])
 
 
 def path_shown(path: bytes, base: bytes | None, home: bytes | None) -> str:
@@ -176,12 +177,17 @@ def age_shown(seconds: float) -> str:
     return f"{int(seconds // (365 * _DAY_S))}y"
 
 
+def ago_shown(seconds: float) -> str:
+    """The same in a sentence: `5m ago`."""
+    age = age_shown(seconds)
+    return age if age == "now" else f"{age} ago"
+
+
 def _url_cell(upstream: Tracking | None) -> Cell:
     if upstream is None or upstream.url is None:
         return _EMPTY
     url = upstream.url.decode(errors="replace")
-    text = shown(short_remote(url))
-    return Cell(text, width_of(text), "", browse_url(url))
+    return cell_of(shown(short_remote(url)), "", browse_url(url))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,37 +215,34 @@ class Column:
 
 
 def _path_cell(row: Row, frame: Frame) -> Cell:
-    return _cell(path_shown(row.path, frame.base, frame.home))
+    return cell_of(path_shown(row.path, frame.base, frame.home))
 
 
 def _status_cell(row: Row, _frame: Frame) -> Cell:
     parts = [cell for cell in (row.changes, row.tracking, row.action) if cell.text and cell is not _LEVEL]
     text = " ".join([cell.text for cell in parts if cell is not _CLEAN or len(parts) == 1])
-    return Cell(text, width_of(text), parts[0].role if parts else "")
+    return cell_of(text, parts[0].role if parts else "")
 
 
 def _branch_remote_cell(row: Row, _frame: Frame) -> Cell:
     upstream = row.facts.upstream
-    return row.branch if upstream is None else _cell(f"{row.branch.text}:{shown(upstream.name)}", row.branch.role)
+    return row.branch if upstream is None else cell_of(f"{row.branch.text}:{shown(upstream.name)}", row.branch.role)
 
 
 def _age_cell(row: Row, frame: Frame) -> Cell:
     mtime = row.facts.mtime
-    return _EMPTY if mtime is None else _cell(age_shown(frame.now - mtime), _FAINT)
+    return _EMPTY if mtime is None else cell_of(age_shown(frame.now - mtime), _FAINT)
 
 
 def _fetched_cell(row: Row, frame: Frame) -> Cell:
     at = row.facts.fetched_at
-    if at is None:
-        return _EMPTY
-    age = age_shown(frame.now - at)
-    return _cell(age if age == "now" else f"{age} ago", _FAINT)
+    return _EMPTY if at is None else cell_of(ago_shown(frame.now - at), _FAINT)
 
 
 def _of(read: Callable[[Facts], bytes | int | None]) -> Callable[[Row, Frame], Cell]:
     def cell(row: Row, _frame: Frame) -> Cell:
         value = read(row.facts)
-        return _EMPTY if value is None else _cell(shown(value) if isinstance(value, bytes) else str(value))
+        return _EMPTY if value is None else cell_of(shown(value) if isinstance(value, bytes) else str(value))
 
     return cell
 
@@ -255,8 +258,8 @@ _ALL = (
     Column("fetched", "FETCHED", 6, 8, _fetched_cell),
     Column("url", "URL", 7, 12, lambda row, _: row.url),
     Column("note", "NOTE", 0, 12, lambda row, _: row.note),
-    Column("name", "NAME", 1, 12, lambda row, _: _cell(shown(row.path.rpartition(b"/")[2]))),
-    Column("path", "PATH", 1, 14, lambda row, _: _cell(shown(row.path)), clip_start),
+    Column("name", "NAME", 1, 12, lambda row, _: cell_of(shown(row.path.rpartition(b"/")[2]))),
+    Column("path", "PATH", 1, 14, lambda row, _: cell_of(shown(row.path)), clip_start),
     Column("status", "STATUS", 1, 16, _status_cell),
     Column("remote", "UPSTREAM", 6, 10, _of(lambda facts: facts.upstream.name if facts.upstream else None)),
     Column("branch_remote", "BRANCH:UPSTREAM", 1, 12, _branch_remote_cell),
@@ -266,7 +269,7 @@ _ALL = (
     Column("summary", "SUMMARY", 8, 16, _of(lambda facts: facts.summary)),
     Column("submodules", "SUBMODULES", 8, 10, _of(lambda facts: facts.submodules or None)),
     Column("worktrees", "WORKTREES", 8, 9, _of(lambda facts: facts.worktrees or None)),
-    Column("state", "STATE", 1, 7, lambda row, _: _cell(row.state.value, _STATE_ROLES.get(row.state, ""))),
+    Column("state", "STATE", 1, 7, lambda row, _: cell_of(row.state.value, _STATE_ROLES.get(row.state, ""))),
 )
 _BY_NAME = {column.name: column for column in _ALL}
 COLUMNS = tuple(_BY_NAME)
@@ -315,10 +318,10 @@ def status_table(
     below its row: they say that an answer is not to be trusted, and should neither be cut nor take others' room.
     """
     if not rows:
-        return _line(summary(rows), width)
+        return line_of(summary(rows), width)
     drawn = draw_columns(rows, [_BY_NAME[name] for name in columns], DEFAULT_COLUMNS, frame, width, colour, links=links)
-    legend = [_line(_LEGEND, width)] if {"changes", "status"}.intersection(columns) else []
-    return "".join([*legend, drawn, _line(summary(rows), width)])
+    legend = [line_of(_LEGEND, width)] if {"changes", "status"}.intersection(columns) else []
+    return "".join([*legend, drawn, line_of(summary(rows), width)])
 
 
 def draw_columns(
@@ -378,7 +381,8 @@ def early_lines(rows: Sequence[Row], *, frame: Frame, width: int, colour: Palett
     return lines
 
 
-def _line(text: str, width: int | None) -> str:
+def line_of(text: str, width: int | None) -> str:
+    """A line of its own, beside the columns."""
     return (text if width is None else clip_end(text, width)) + "\n"
 
 
@@ -445,5 +449,5 @@ def summary(rows: Sequence[Row]) -> str:
     states = [row.state for row in rows]
     parts += [(states.count(state), state.value) for state in _STATE_ROLES]
     told = ", ".join(f"{count} {word}" for count, word in parts if count)
-    noun = "repository" if len(rows) == 1 else "repositories"
-    return f"{len(rows)} {noun}: {told}" if told else f"{len(rows)} {noun}" + (": all clean" if rows else "")
+    total = counted(len(rows), "repository", "repositories")
+    return f"{total}: {told}" if told else total + (": all clean" if rows else "")

@@ -36,6 +36,10 @@ def _shown_character(character: str) -> str:
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
+def counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
 def width_of(text: str) -> int:
     """Terminal columns that `text` (already `shown`) takes."""
     if text.isascii():

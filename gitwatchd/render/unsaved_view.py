@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gitwatchd.render.table import Cell, Column, Frame, Palette, draw_columns, path_shown
-from gitwatchd.render.text import clip_end, clip_start, shown, width_of
+from gitwatchd.model.report import to_bytes
+from gitwatchd.render.table import Cell, Column, Frame, Palette, cell_of, draw_columns, line_of, path_shown
+from gitwatchd.render.text import clip_start, counted, shown
 
 Line = tuple[Cell, Cell, Cell]
 
@@ -31,32 +32,32 @@ def render_unsaved(
     lines: list[Line] = []
     at_risk = [repository for repository in repositories if repository["unsaved"]]
     for repository in at_risk:
-        path = _bytes(repository["path"])
-        name = _cell(path_shown(path, frame.base, frame.home))
+        path = to_bytes(repository["path"])
+        name = cell_of(path_shown(path, frame.base, frame.home))
         for reason in repository["reasons"]:
-            lines.append((name, _cell(_where(reason, path)), _cell(_what(reason), _ROLES[reason["kind"]])))
+            lines.append((name, cell_of(_where(reason, path)), cell_of(_what(reason), _ROLES[reason["kind"]])))
             name = Cell()
-    total = f"{len(repositories)} {'repository' if len(repositories) == 1 else 'repositories'}"
+    total = counted(len(repositories), "repository", "repositories")
     if not at_risk:
         told = f"{total}: nothing exists only here" if repositories else total
-        return _line(told, width)
+        return line_of(told, width)
     table = draw_columns(lines, _COLUMNS, (), frame, width, colour, links=False)
-    return table + _line(f"{len(at_risk)} of {total}: work that exists only here", width)
+    return table + line_of(f"{len(at_risk)} of {total}: work that exists only here", width)
 
 
 def _where(reason: Mapping[str, Any], path: bytes) -> str:
     submodule = reason.get("submodule")
-    inside = "" if submodule is None else path_shown(_bytes(submodule), path, None) + ": "
+    inside = "" if submodule is None else path_shown(to_bytes(submodule), path, None) + ": "
     branch = reason.get("branch")
     if branch is not None:
-        return inside + shown(_bytes(branch))
+        return inside + shown(branch)
     kinds = {"uncommitted": "worktree", "action": "worktree", "stashed": "stash", "detached": "HEAD"}
     return inside + kinds.get(reason["kind"], "")
 
 
 def _what(reason: Mapping[str, Any]) -> str:
-    kind, count = reason["kind"], reason.get("count")
-    commits = f"{count} {'commit' if count == 1 else 'commits'}"
+    kind, count = reason["kind"], reason.get("count") or 0
+    commits = counted(count, "commit", "commits")
     match kind:
         case "uncommitted":
             words = ("staged", "unstaged", "untracked", "conflicted")
@@ -64,28 +65,18 @@ def _what(reason: Mapping[str, Any]) -> str:
         case "action":
             return f"{shown(reason['note'])} in progress"
         case "stashed":
-            return f"{count} {'entry' if count == 1 else 'entries'}"
+            return counted(count, "entry", "entries")
         case "unpushed":
             upstream = reason.get("upstream")
-            to = "no upstream" if upstream is None else shown(_bytes(upstream)) + (" is gone" if reason["gone"] else "")
+            to = "no upstream" if upstream is None else shown(upstream) + (" is gone" if reason["gone"] else "")
             return f"{commits} on no remote ({to})"
         case "no_remote":
             return f"{commits}; the repository has no remote"
         case "detached":
             worktree = reason.get("worktree")
-            gone = "" if worktree is None else f", worktree {shown(_bytes(worktree).rpartition(b'/')[2])} is not there"
+            gone = (
+                "" if worktree is None else f", worktree {shown(to_bytes(worktree).rpartition(b'/')[2])} is not there"
+            )
             return f"{commits} on no branch ({shown(reason['oid'])[:8]}{gone})"
         case _:
             return f"not checked: {shown(reason.get('note') or 'unknown')}"
-
-
-def _cell(text: str, role: str = "") -> Cell:
-    return Cell(text, width_of(text), role)
-
-
-def _bytes(value: str | bytes) -> bytes:
-    return value.encode() if isinstance(value, str) else value
-
-
-def _line(text: str, width: int | None) -> str:
-    return (text if width is None else clip_end(text, width)) + "\n"

@@ -228,7 +228,9 @@ def test_with_a_state_directory_it_never_meets_another_daemon(
         env=without_git(os.environ), capture_output=True, timeout=30, check=False,
     )  # fmt: skip
     assert second.returncode == 1
-    assert b"gitwatchd: another daemon (pid %d) holds " % daemon.pid in second.stderr and b"Traceback" not in second.stderr
+    assert (
+        b"gitwatchd: another daemon (pid %d) holds " % daemon.pid in second.stderr and b"Traceback" not in second.stderr
+    )
     assert gitwatch.daemon_pid() == daemon.pid
     with Daemon(tmp_path / "third") as third:
         assert third.pid != daemon.pid
