@@ -17,7 +17,7 @@ from itertools import repeat
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import run_git
 from gitwatchd.git.ignore import IgnoreRules, read_shared, worktree_reader
-from gitwatchd.git.index_file import SKIP_WORKTREE, Index
+from gitwatchd.git.index_file import ASSUME_VALID, SKIP_WORKTREE, Index
 from gitwatchd.git.layout import read_location
 from gitwatchd.git.porcelain import Changed, Status, Unmerged, Untracked
 from gitwatchd.git.repository_config import RepositoryConfig
@@ -32,11 +32,20 @@ _GITLINK = b"160000"
 
 
 def newest_mtime(
-    location: Location, config: RepositoryConfig, status: Status, index: Index | None, *, refreshed: bool
+    location: Location,
+    config: RepositoryConfig,
+    status: Status,
+    index: Index | None,
+    *,
+    refreshed: bool,
+    touched: Iterable[bytes] = (),
 ) -> float | None:
-    """Epoch seconds; None when there is no file, or too many untracked ones. Raises EnvironmentFailure."""
+    """Epoch seconds; None when there is no file, or too many untracked ones. Raises EnvironmentFailure.
+
+    `touched`: tracked files whose time may be another than that recorded, although the index is `refreshed`.
+    """
     top = location.path + b"/"
-    differing: set[bytes] = set()
+    differing: set[bytes] = set(touched)
     absent: set[bytes] = set()
     untracked: list[bytes] = []
     for record in status.records:
@@ -53,6 +62,8 @@ def newest_mtime(
     newest = 0
     if index is not None and index.inexact is None:
         if refreshed:
+            # What git was told to take for unchanged it never looks at, so its times are of old.
+            differing.update(index.names[row] for row in index.flagged_rows() if index.flags(row) & ASSUME_VALID)
             newest = _newest_recorded(index, differing | absent)
         else:
             differing.update(_expected(index, absent))

@@ -26,6 +26,7 @@ from gitwatchd.git.layout import read_format
 from gitwatchd.git.objects import Objects
 from gitwatchd.git.porcelain import count, encode, parse_status
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
+from gitwatchd.incremental.first_sight import LARGEST_INDEX
 from gitwatchd.incremental.state import RepositoryState, Work
 from gitwatchd.incremental.terms import Inexact, read_terms
 from gitwatchd.loop import Loop
@@ -211,9 +212,14 @@ class Increments:
             facts = replace(facts, index_size=size, skip_worktree=skipped, assume_unchanged=assumed)
         newest = state.newest.seen_ns / 1e9
         if state.newest.lost or facts.mtime is None:
-            # Entries found clean have on the disk the time recorded in the index, but for touched ones.
-            mtime = newest_mtime(followed.location, followed.config, status, state.index, refreshed=True)
-            facts = replace(facts, mtime=max(mtime or 0.0, newest) or None)
+            # Entries found clean have on the disk the time recorded in the index, but for touched ones; of a large
+            # index only those count that were touched since it is followed.
+            touched = [path for path in state.newest.looked_at() if state.index.find(path) is not None]
+            mtime = newest_mtime(
+                followed.location, followed.config, status, state.index,
+                refreshed=len(state.index) > LARGEST_INDEX, touched=touched,
+            )  # fmt: skip
+            facts = replace(facts, mtime=mtime)
         elif newest > facts.mtime:
             facts = replace(facts, mtime=newest)
         state.newest.settle(facts.mtime)

@@ -8,6 +8,7 @@ It pays for repositories of up to some thousand files, where starting git costs 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -112,8 +113,12 @@ def _compare_all(
                     directory = name.rpartition(b"/")[0]
                     if links.get(directory) is False or not leads_through_link(prefix, directory, links):
                         continue
-        elif index.flags(row) & 0x3000:
-            continue  # in conflict: listed from its stages
+        else:
+            flags = index.flags(row)
+            if not flags & SKIP_WORKTREE and not leads_through_link(prefix, name.rpartition(b"/")[0], links):
+                newest_ns = max(newest_ns, _time_of_file(prefix + name))
+            if flags & 0x3000:
+                continue  # in conflict: listed from its stages
         if index.stat_fields(row)[6] == 0o160000:
             raise Inexact("it has submodules")
         if leads_through_link(prefix, name.rpartition(b"/")[0], links):
@@ -127,6 +132,15 @@ def _compare_all(
         if verdict is not None:
             unclean[name] = verdict
     return unclean, hashed_clean, newest_ns
+
+
+def _time_of_file(path: bytes) -> int:
+    """0 where there is none."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return 0
+    return 0 if stat.S_ISDIR(found.st_mode) else found.st_mtime_ns
 
 
 def _find_untracked(

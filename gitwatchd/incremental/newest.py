@@ -5,6 +5,8 @@ Owns: the modification times of files that were looked at. Runs: serving thread.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _MOST_TIMES = 20_000
 _SLACK_NS = 1_000
 """The newest time is handed about in seconds as a float."""
@@ -19,19 +21,24 @@ class NewestTime:
         self._known_ns = 0
         self._times: dict[bytes, int] = {}
 
+    def looked_at(self) -> Iterable[bytes]:
+        return self._times.keys()
+
     def settle(self, newest_s: float | None) -> None:
         """`newest_s`: the newest time of all files by now, epoch seconds."""
         self._known_ns = int((newest_s or 0.0) * 1e9)
         self.seen_ns, self.lost = 0, False
 
     def see(self, path: bytes, now_ns: int, recorded_ns: int | None) -> None:
-        """A file that counts has this time. `recorded_ns`: what it had before, where the index tells."""
+        """A file that counts has this time. `recorded_ns`: what it had before, where the index tells; None: unknown."""
         was_ns = self._times.get(path, recorded_ns)
         if len(self._times) >= _MOST_TIMES:
-            self._times.clear()
+            self._times.clear()  # of these the time recorded in the index is believed again
         self._times[path] = now_ns
         self.seen_ns = max(self.seen_ns, now_ns)
-        if was_ns is not None and now_ns < was_ns:
+        if was_ns is None:
+            self.lost = self.lost or now_ns + _SLACK_NS < self._known_ns  # nobody knows that it was not the newest
+        elif now_ns < was_ns:
             self._lose(was_ns)
 
     def miss(self, path: bytes, recorded_ns: int | None, *, counted: bool) -> None:

@@ -87,6 +87,25 @@ class UntrackedSearch:
                 elif kind is _FILE and not self._is_ignored(path, False):
                     yield path
 
+    def files_below(self, directory: bytes) -> Iterator[bytes]:
+        """Every untracked file, not ignored, below a directory that is none of a repository."""
+        if not self.directories.hold(directory) or self._is_ignored(directory, True):
+            return
+        stack = [directory]
+        while stack:
+            here = stack.pop()
+            if self._is_repository(here):
+                continue
+            for name, kind in self._list(here):
+                path = here + b"/" + name
+                if kind is _OTHER or name == b".git" or self._index.find(path) is not None:
+                    continue
+                if not self._is_ignored(path, kind is _DIRECTORY):
+                    if kind is _DIRECTORY:
+                        stack.append(path)
+                    else:
+                        yield path
+
     def _shows(self, directory: bytes) -> bool:
         """Whether anything not ignored lies in a directory without tracked files."""
         if self._is_repository(directory):

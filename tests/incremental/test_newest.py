@@ -51,3 +51,11 @@ def test_what_came_and_went_unseen_does_not_matter() -> None:
     assert not newest.lost
     newest.miss(b"listed", None, counted=True)
     assert newest.lost
+
+
+def test_nor_may_one_become_older_of_which_nothing_was_known() -> None:
+    newest = made()
+    newest.see(b"new", 101 * SECOND_NS, None)
+    assert not newest.lost
+    newest.see(b"a", 99 * SECOND_NS, None)
+    assert newest.lost
