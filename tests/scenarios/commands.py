@@ -63,6 +63,7 @@ class Gitwatch:
         process = subprocess.Popen(
             command, cwd=cwd or self.directory, env={**without_git(os.environ), **self.env},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            bufsize=0,  # or a line that was read ahead would be one that no select tells of
         )  # fmt: skip
         self._started.append(process)
         return process

@@ -55,7 +55,7 @@ def wait_subscribed(gitwatch: Gitwatch, repo: Git, process: subprocess.Popen[byt
 
     def told() -> bool:
         (repo.path / "b").write_text(str(next(tries)))
-        (repo.path / "a").write_text(f"{next(tries)}\n")
+        (repo.path / "a").write_text(f"changed {next(tries)}\n")
         gitwatch.reports(repo.path)
         return bool(select.select([process.stdout], [], [], 0.05)[0])
 
