@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -201,6 +204,8 @@ def test_a_tab_in_a_real_terminal(name: str, known: FakeDaemon, command: dict[st
     before = {"bash": "", "zsh": "autoload -Uz compinit && compinit -u -D\n"}[name]
     (tmp_path / "script").write_text(before + SCRIPTS[name])
     master, slave = pty.openpty()
+    # Wide enough for the line: a shell that scrolls it sideways shows only a part.
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 2000, 0, 0))
     process = subprocess.Popen(
         [shell(name), *start], stdin=slave, stdout=slave, stderr=slave, start_new_session=True, cwd=tmp_path,
         env={**command, "TERM": "dumb", "PS1": "> ", "PROMPT": "> "},
@@ -214,11 +219,23 @@ def test_a_tab_in_a_real_terminal(name: str, known: FakeDaemon, command: dict[st
         )
         os.write(master, f"{known.directory} status api\t".encode())
         said += read_until(master, b"/c/api-users")
-        assert b"roots add " in said
+        assert b"roots add " in as_shown(said)
     finally:
         process.kill()
         process.wait()
         os.close(master)
+
+
+def as_shown(said: bytes) -> bytes:
+    """With what was written over after a backspace, as the terminal shows it."""
+    shown, at = bytearray(), 0
+    for byte in said:
+        if byte == 0x08:
+            at -= 1
+        else:
+            shown[at : at + 1] = bytes([byte])
+            at += 1
+    return bytes(shown)
 
 
 def read_until(descriptor: int, wanted: bytes) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gitwatchd.errors import EnvironmentFailure, GitMissing, GitTimedOut
+from gitwatchd.git import child
 from gitwatchd.git.child import end_running_children, git_version, run_git
 from tests.zoo.commands import Git
 
@@ -115,6 +116,7 @@ def test_the_deadline_ends_git_and_its_children(
 
 def test_output_without_end_meets_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_git(tmp_path / "bin", "exec yes >&2", monkeypatch)
+    monkeypatch.setattr(child, "_MOST_OUTPUT_BYTES", 1 << 40)
     with pytest.raises(GitTimedOut):
         run_git(["status"], cwd=b"/", timeout_s=0.1)
 
