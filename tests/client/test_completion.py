@@ -219,7 +219,7 @@ def test_a_tab_in_a_real_terminal(name: str, known: FakeDaemon, command: dict[st
         )
         os.write(master, f"{known.directory} status api\t".encode())
         said += read_until(master, b"/c/api-users")
-        assert b"roots add " in as_shown(said)
+        assert b"roots add" in as_shown(said)
     finally:
         process.kill()
         process.wait()
