@@ -14,13 +14,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import edits, fleet, storm
+from bench import edits, fleet, prompts, storm
 from bench.material import Material
 from bench.measure import Row, machine, render
 from bench.subject import SCENARIOS, Bench
 from tests.zoo.isolation import isolated_environment, write_home
 
-_ = (fleet, edits, storm)  # their import fills SCENARIOS
+_ = (fleet, edits, storm, prompts)  # their import fills SCENARIOS
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,6 +193,35 @@ def test_imports_next_to_nothing(real: Daemon, repository: Callable[..., Git], t
     line, modules = done.stdout.decode().splitlines()
     assert line == "main"
     assert set(modules.split()) <= ALLOWED
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "#!{python}\n# -*- coding: utf-8 -*-\n",
+        "#!{python} -E\n",
+        "#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''\n",
+        "#!/bin/sh\n'''exec' '{python}' \"$0\" \"$@\"\n' '''\n",
+        "#!/bin/sh\n'''exec' {python} \"$0\" \"$@\"\n' '''\n",
+    ],
+    ids=["pip", "pipx", "pip-spaces", "uv-spaces", "pip-long"],
+)
+def test_the_interpreter_is_the_one_that_the_installer_wrote(written: str, tmp_path: Path) -> None:
+    directory = tmp_path / ("with space" if '{python}" ' in written or "{python}' " in written else "plain")
+    directory.mkdir()
+    python = directory / "python"
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    program = directory / "gitwatch-prompt"
+    shutil.copy(BIN / "gitwatch-prompt", program)
+    (directory / "gitwatch").write_text(written.format(python=python))
+    link = tmp_path / "bin"
+    link.mkdir()
+    for name in ("gitwatch", "gitwatch-prompt"):
+        (link / name).symlink_to(directory / name)
+    for each in (program, link / "gitwatch-prompt"):
+        done = subprocess.run([each, "a b"], capture_output=True, check=True)
+        assert done.stdout.decode() == f"-I -S {each} a b\n"
 
 
 @pytest.mark.parametrize("uid_dir", ["", "relative", "/run/user/1000/", "/" + "x" * 95, "/"])
