@@ -29,7 +29,7 @@ from tests.zoo.waiting import wait_until
 
 PLUGINS = _isolation.plugins
 
-NOT_SHOWN = REFUSED | UNSAFE | {"bare-with-worktree"}
+NOT_SHOWN = REFUSED | UNSAFE
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +114,19 @@ def test_git_dirs(helper: Helper, repository: Callable[..., Git], tmp_path: Path
         assert answered is not None and answered["WORKDIR"] == str(worktree)
     assert answered["NUM_UNTRACKED"] == "1"
     assert helper.ask(b":" + os.fsencode(tmp_path)) is None
+
+
+def test_a_git_dir_that_no_worktree_leads_to(helper: Helper, repository: Callable[..., Git], tmp_path: Path) -> None:
+    """As people keep their dotfiles: GIT_DIR=~/.dotfiles, and core.worktree says the rest."""
+    git = repository({"a": b"1\n"}, "home")
+    (git.path / ".git").rename(tmp_path / "dotfiles")
+    with (tmp_path / "dotfiles/config").open("a") as config:
+        config.write(f"[core]\n\tworktree = {git.path}\n")
+    (git.path / "a").write_bytes(b"2\n")
+    answered = helper.ask(b":" + os.fsencode(tmp_path / "dotfiles"))
+    assert answered is not None
+    assert (answered["WORKDIR"], answered["NUM_UNSTAGED"]) == (str(git.path), "1")
+    assert helper.ask(git.path) is None
 
 
 def test_without_the_index(helper: Helper, repository: Callable[..., Git]) -> None:
