@@ -224,7 +224,7 @@ def test_the_interpreter_is_the_one_that_the_installer_wrote(written: str, tmp_p
         assert done.stdout.decode() == f"-I -S {each} a b\n"
 
 
-@pytest.mark.parametrize("uid_dir", ["", "relative", "/run/user/1000/", "/" + "x" * 95, "/"])
+@pytest.mark.parametrize("uid_dir", ["", "relative", "/run/user/1000/", "/" + "x" * 74, "/" + "x" * 75, "/"])
 @pytest.mark.parametrize("temporary", ["", "/var/tmp/", "/" + "y" * 120])
 @pytest.mark.parametrize("state_dir", [None, "/s", "/" + "z" * 90, "some/../where"])
 def test_the_socket_is_where_the_daemon_has_it(uid_dir: str, temporary: str, state_dir: str | None) -> None:

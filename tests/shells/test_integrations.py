@@ -130,7 +130,8 @@ def test_a_stopped_daemon_holds_nobody_up(
         (git.path / "a").write_bytes(b"2\n")
         there.type("cd /")
         there.wait_prompt("", "pending")
-        there.type("cd -; clear")
+        there.run("cd - >/dev/null; clear")
+        there.wait_prompt("", "pending")
     finally:
         os.kill(daemon.pid, signal.SIGCONT)
     if there.shell == "bash":  # it cannot draw a prompt again by itself
