@@ -6,13 +6,15 @@ Those that one state alone shows are in tests/incremental/test_state.py.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from gitwatchd.wire.rpc import RemoteError
-from tests.zoo.commands import Git, judge
+from tests.zoo.commands import Git, ask_judge, judge
 from tests.zoo.comparison import difference
 from tests.zoo.daemon import Client, Daemon
 from tests.zoo.nursery import append, write
@@ -202,3 +204,128 @@ def test_core_worktree_leads_to_a_place_from_which_nothing_leads_back(client: Cl
     git("config", "--unset", "core.worktree")
     expect_git_s(client, git)
     assert str(elsewhere) not in [r["path"] for r in client.reports(tmp_path) if r["state"] != "gone"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"ref: refs/heads/main\ngarbage\n", b"ref: refs/heads/ma in\n", b"ref: refs/heads/../tags/v1\n", b"ref: main\n",
+        b"ref: refs/heads/main.lock\n", b"ref: refs/heads/a\x01b\n", b"ref: refs/heads/\n", b"ref: refs/heads/main/\n",
+        b"ref: refs/heads//main\n", b"ref: refs/heads/none\n",
+    ],
+)  # fmt: skip
+def test_head_names_what_may_be_no_ref(client: Client, git: Git, head: bytes) -> None:
+    git("tag", "v1")
+    expect_git_s(client, git)
+    write(git.path / ".git/HEAD", head)
+    expect_refusal_or_git_s(client, git)
+    with suppress(RemoteError):
+        client.call("refresh", [str(git.path)])
+    expect_refusal_or_git_s(client, git)
+    write(git.path / ".git/HEAD", b"ref: refs/heads/main\n")
+    expect_git_s(client, git)
+
+
+def test_head_is_a_link_to_its_branch(client: Client, git: Git) -> None:
+    """git takes one to `refs/...` only, and does not read through any other."""
+    head = git.path / ".git/HEAD"
+    for target in ("refs/heads/main", "refs/heads/none", git.path / ".git/refs/heads/main"):
+        head.unlink()
+        head.symlink_to(target)
+        expect_refusal_or_git_s(client, git)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"garbage\n", b"# pack-refs with: sorted \n%s refs/remotes/origin/main", b"%s refs/remotes/origin/main\r\n",
+        b"^%s\n", b"\n", b"# x\n", b"%s refs/remotes/origin/main extra\n", b"%s refs/remotes/origin/main\n\n", b"",
+        b"# pack-refs with: \n%s refs/zz\n%s refs/remotes/origin/main\n",
+    ],
+)  # fmt: skip
+def test_packed_refs_written_by_hand(client: Client, git: Git, packed: bytes) -> None:
+    git("config", "remote.origin.url", "../elsewhere")
+    git("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
+    git("config", "branch.main.remote", "origin")
+    git("config", "branch.main.merge", "refs/heads/main")
+    expect_git_s(client, git)
+    write(git.path / ".git/packed-refs", packed.replace(b"%s", git("rev-parse", "HEAD").strip()))
+    expect_git_s(client, git)
+    client.call("refresh", [str(git.path)])
+    expect_git_s(client, git)
+    (git.path / ".git/packed-refs").unlink()
+    expect_git_s(client, git)
+
+
+@pytest.mark.parametrize("written", ["ABC", " blank", "trailing "])
+def test_a_loose_ref_written_by_hand(client: Client, git: Git, written: str) -> None:
+    git("update-ref", "refs/remotes/origin/main", "HEAD")
+    git("config", "remote.origin.url", "../elsewhere")
+    git("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
+    git("config", "branch.main.remote", "origin")
+    git("config", "branch.main.merge", "refs/heads/main")
+    expect_git_s(client, git)
+    oid = git("rev-parse", "HEAD").strip()
+    form = {"ABC": oid.upper(), " blank": b" " + oid, "trailing ": oid + b" \t x"}[written]
+    write(git.path / ".git/refs/remotes/origin/main", form + b"\n")
+    expect_git_s(client, git)
+
+
+@pytest.mark.parametrize("part", ["refs", "objects"])
+def test_a_git_dir_loses_what_makes_it_one(client: Client, git: Git, part: str) -> None:
+    expect_git_s(client, git)
+    shutil.copytree(git.path / ".git" / part, git.path / ".git/aside")
+    shutil.rmtree(git.path / ".git" / part)
+    expect_refusal_or_git_s(client, git)
+    (git.path / ".git/aside").rename(git.path / ".git" / part)
+    expect_git_s(client, git)
+    append(git.path / "top", b"2\n")
+    expect_git_s(client, git)
+
+
+def test_half_of_a_split_index_is_removed(client: Client, git: Git) -> None:
+    git("update-index", "--split-index")
+    expect_git_s(client, git)
+    for half in (git.path / ".git").glob("sharedindex.*"):
+        half.unlink()
+    expect_git_s(client, git)
+
+
+def test_an_index_that_is_a_link_is_written_where_it_leads(client: Client, git: Git) -> None:
+    expect_git_s(client, git)
+    (git.path / ".git/index").rename(git.path.parent / "elsewhere")
+    (git.path / ".git/index").symlink_to("../../elsewhere")
+    expect_git_s(client, git)
+    append(git.path / "top", b"2\n")
+    git("add", "top")
+    expect_git_s(client, git)
+
+
+def test_a_byte_behind_the_index(client: Client, git: Git) -> None:
+    """Damage to us, and none to git."""
+    append(git.path / ".git/index", b"x")
+    expect_git_s(client, git)
+
+
+def test_a_file_written_by_its_other_name(client: Client, git: Git) -> None:
+    (git.path / "other").hardlink_to(git.path / "top")
+    expect_git_s(client, git)
+    append(git.path / "other", b"2\n")
+    expect_git_s(client, git)
+    (git.path / "third").hardlink_to(git.path / ".gitignore")
+    write(git.path / "x.py", b"")
+    expect_git_s(client, git)
+    append(git.path / "third", b"*.py\n")
+    expect_git_s(client, git)
+
+
+def expect_refusal_or_git_s(client: Client, git: Git) -> None:
+    """Where git finds no repository the question may be refused as a whole."""
+    if ask_judge(git.path).exit == 0:
+        expect_git_s(client, git)
+    else:
+        try:
+            answer = client.entries(git.path)
+        except RemoteError:
+            return
+        assert (answer.exit, answer.stdout) == (1, b"")

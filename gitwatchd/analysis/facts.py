@@ -79,7 +79,10 @@ def read_ref_facts(location: Location, config: RepositoryConfig, known: Headers 
     refs = _or_none(lambda: read_refs(location))
     headers = _headers(location, refs) if known is None else known
     tracking = _Tracking(location, config, refs, objects, headers)
-    upstream = _or_none(lambda: tracking.upstream(asked=known is None))
+    if objects.may_start_git or known is not None:
+        upstream = _or_none(lambda: tracking.upstream(asked=known is None))
+    else:
+        upstream = tracking.upstream(asked=True)  # part of the status: nobody would ask git where it is None
     facts = Facts(
         oid=headers.oid,
         branch=headers.branch,

@@ -55,7 +55,8 @@ def _analyse(job: Job, deadline: float) -> Outcome:
     config = read_config(location)
     seen = Unwatched(None, ())
     if job.unwalked or not job.by_git:
-        seen = look_unwatched(location, config, nested=job.unwalked)
+        with suppress(EnvironmentFailure):  # an index that is damaged for us: whether it is for git, git says
+            seen = look_unwatched(location, config, nested=job.unwalked)
     if seen.outcome is not None and not job.by_git:
         return _with_settings(replace(seen.outcome, nested=seen.nested), config)
     outcome = _analyse_by_git(job, start, config, deadline)

@@ -200,7 +200,7 @@ def _valid_head(path: bytes) -> bool:
     except OSError:
         pass
     else:
-        return link.startswith(b"refs/") or _valid_head_text(_read_file(path))
+        return link.startswith(b"refs/")
     return _valid_head_text(_read_file(path))
 
 

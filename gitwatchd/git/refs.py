@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -33,6 +34,16 @@ _LARGEST_STASH_LOG_BYTES = 1 << 24
 _HEX = frozenset(b"0123456789abcdef")
 _OF_ONE_WORKTREE = (b"refs/bisect/", b"refs/worktree/", b"refs/rewritten/")
 _TAGS = b"refs/tags/"
+_PLAIN_REF = re.compile(rb"refs(?:/(?!\.)(?:(?!\.\.|@\{)[^\x00-\x20~^:?*\[\\\x7f/])+(?<!\.)(?<!\.lock))+")
+_OID = rb"[0-9a-f]{40}(?:[0-9a-f]{24})?"
+_PACKED_REFS = re.compile(
+    rb"(?:# pack-refs with:[^\n]*\n)?(?:" + _OID + rb" refs/[^\x00-\x20~^:?*\[\\\x7f]+\n(?:\^" + _OID + rb"\n)?)*"
+)
+_CHECKED_WHOLE_BYTES = 2 << 20
+"""A larger `packed-refs` (20,000 refs: 20 ms) is looked at in front and at its end only."""
+_YOUNG_NS = 50_000_000
+"""What was changed so recently may change again within the same tick of the clock."""
+_MOST_VERSIONS = 4096
 _SHORT_FORMS = (
     b"%s",
     b"refs/%s",
@@ -79,10 +90,16 @@ class Refs:
     def head(self) -> Head:
         if self._head is None:
             # As a symlink (how very old repositories have it) HEAD must not be read through.
-            value = _symlinked_ref(self._git_dir + b"/HEAD") or self._read_loose(b"HEAD")
+            path = self._git_dir + b"/HEAD"
+            value = _symlinked_ref(path)
+            if not value and os.path.islink(path):
+                raise EnvironmentFailure("HEAD is a symbolic link, and not to a ref", "git fsck")
+            value = value or self._read_loose(b"HEAD")
             target = _target(value)
-            if target is not None and b"\0" in target:
-                raise EnvironmentFailure("HEAD names a ref with a NUL in it", "git fsck")
+            if self._loose:
+                _refuse_odd_packed_refs(self._common_dir)
+            if target is not None and not is_plain_ref(target):
+                raise EnvironmentFailure("HEAD names what is no ref", "git fsck")
             self._head = Head(target, self._resolve_branch(target)) if target else Head(None, _oid(value))
         return self._head
 
@@ -248,6 +265,47 @@ def count_stashes(location: Location) -> int:
         return 0
 
 
+def is_plain_ref(name: bytes) -> bool:
+    """Whether every git takes it for the name of a ref."""
+    return _PLAIN_REF.fullmatch(name) is not None
+
+
+def _refuse_odd_packed_refs(common_dir: bytes) -> None:
+    """git dies at a line that it does not understand, when it comes by it. Raises EnvironmentFailure for any such."""
+    path = common_dir + b"/packed-refs"
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise EnvironmentFailure(f"packed-refs: {error.strerror}", "git fsck") from None
+    version = (path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    if version in _plain_versions:
+        return
+    if not _is_plain_file(path):
+        raise EnvironmentFailure("packed-refs is not as git writes it", "git fsck")
+    if time.time_ns() - found.st_ctime_ns > _YOUNG_NS:
+        if len(_plain_versions) >= _MOST_VERSIONS:
+            _plain_versions.clear()
+        _plain_versions.add(version)
+
+
+_plain_versions: set[tuple[bytes, int, int, int, int, int]] = set()
+"""Those of `packed-refs` that were found in order: path, device, inode, size, times. Any thread."""
+
+
+def _is_plain_file(path: bytes) -> bool:
+    try:
+        raw = read_whole(path, LARGEST_PACKED_REFS_BYTES)
+    except OSError as error:
+        raise_if_exhausted(error)
+        return False
+    if len(raw) <= _CHECKED_WHOLE_BYTES:
+        return _PACKED_REFS.fullmatch(raw) is not None
+    front = raw[: raw.rfind(b"\n", 0, _CHECKED_WHOLE_BYTES) + 1]
+    return _PACKED_REFS.fullmatch(front) is not None and raw.endswith(b"\n") and b"\r" not in raw
+
+
 def _walk_loose(directory: bytes, prefix: bytes) -> Iterator[bytes]:
     try:
         with os.scandir(directory) as entries:
@@ -276,7 +334,10 @@ def _target(value: bytes) -> bytes | None:
 
 
 def _oid(value: bytes) -> bytes | None:
-    oid = next(iter(value.split(None, 1)), b"")  # git takes a loose ref up to the first blank
+    """The object name that a loose ref begins with; git takes capital letters too, and ignores what follows a blank."""
+    if value[:1].isspace():
+        return None
+    oid = next(iter(value.split(None, 1)), b"").lower()
     return oid if len(oid) in (40, 64) and _HEX.issuperset(oid) else None
 
 

@@ -12,11 +12,10 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 
+from gitwatchd.git.refs import is_plain_ref
 from gitwatchd.git.repository_config import RepositoryConfig
 
 _HEADS = b"refs/heads/"
-_PLAIN_REF = re.compile(rb"refs(?:/(?!\.)(?:(?!\.\.|@\{)[^\x00-\x20~^:?*\[\\\x7f/])+(?<!\.)(?<!\.lock))+(?<!/HEAD)")
-"""A name that every git takes for a ref and shortens in the same way."""
 _OF_OLD = (b"remotes", b"branches")
 """Where remotes were defined before there was configuration for them, a file each; most versions of git still look."""
 _SCHEME_USERINFO = re.compile(rb"([a-zA-Z][a-zA-Z0-9+.-]*)://([^/?#\s]*)@")
@@ -84,7 +83,12 @@ def git_must_resolve(config: RepositoryConfig, branch: bytes) -> bool:
     if any(_has_file_of_old(config, remote) for remote in remotes):
         return True
     upstream = upstream_ref(config, branch)
-    return fetched == b"" or (upstream is not None and not _PLAIN_REF.fullmatch(upstream))
+    return fetched == b"" or (upstream is not None and not _is_plain(upstream))
+
+
+def _is_plain(ref: bytes) -> bool:
+    """Whether every git takes it for a ref and shortens it in the same way."""
+    return is_plain_ref(ref) and not ref.endswith(b"/HEAD")
 
 
 def directories_of_old(config: RepositoryConfig) -> list[bytes]:

@@ -448,6 +448,8 @@ class RepositoryState:
         else:
             is_directory = found.st_mode & 0o170000 == 0o040000
             if not is_directory:
+                if found.st_nlink > 1:
+                    raise Inexact("a file that changed has other names")  # no event tells of those
                 if row is not None or (self._terms.untracked and not self._rules.is_ignored(path, False)):
                     self.newest.see(path, found.st_mtime_ns, recorded_ns)
                 return

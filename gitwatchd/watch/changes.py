@@ -108,7 +108,7 @@ _INFO_NAMES = {
     b"refs": Aspect.NOTHING,
 }
 _MODULE_NOTHING = frozenset(name for name, aspect in _GIT_DIR_NAMES.items() if aspect is Aspect.NOTHING)
-_SHARED_INDEX = b"sharedindex."
+SHARED_INDEX = b"sharedindex."
 """Half of a split index. It never changes, only its time does, whenever git reads it: our own analysis would be the
 reason for the next one."""
 _NEXT_INDEX = b"next-index-"
@@ -119,7 +119,7 @@ _NESTED_NAMES = frozenset({b".git", b"HEAD", b"objects", b"refs", b"commondir", 
 def aspect_of(role: Role, name: bytes) -> Aspect:
     """What an event on `name`, in a git directory watched as `role`, asks to look at again."""
     match role:
-        case Role.GIT_DIR if name.startswith((_SHARED_INDEX, _NEXT_INDEX)):
+        case Role.GIT_DIR if name.startswith((SHARED_INDEX, _NEXT_INDEX)):
             return Aspect.NOTHING
         case Role.GIT_DIR:
             return _GIT_DIR_NAMES.get(name, Aspect.OTHER)
@@ -140,7 +140,7 @@ def aspect_of(role: Role, name: bytes) -> Aspect:
         case Role.WORKTREES:
             return Aspect.NOTHING if name in (b"index", b"HEAD", b"ORIG_HEAD", b"logs") else Aspect.FACT
         case Role.MODULE:
-            return Aspect.NOTHING if name in _MODULE_NOTHING or name.startswith(_SHARED_INDEX) else Aspect.SUBMODULE
+            return Aspect.NOTHING if name in _MODULE_NOTHING or name.startswith(SHARED_INDEX) else Aspect.SUBMODULE
         case Role.NESTED:
             return Aspect.NESTED if name in _NESTED_NAMES else Aspect.NOTHING
         case Role.WORKTREE:

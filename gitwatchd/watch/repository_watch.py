@@ -11,7 +11,7 @@ import os
 from errno import ENOENT
 
 from gitwatchd.model.repository import Location
-from gitwatchd.watch.changes import Aspect, Changes, Role, aspect_of
+from gitwatchd.watch.changes import SHARED_INDEX, Aspect, Changes, Role, aspect_of
 from gitwatchd.watch.events import (
     ATTRIB,
     CREATE,
@@ -34,6 +34,8 @@ _HOLDING_WATCHED = frozenset(
     }
 )  # fmt: skip
 """Directories of git's in which a new directory may have to be watched."""
+_WITHOUT_WHICH_IT_IS_NONE = (b"objects", b"refs")
+"""git takes a directory without these for no repository."""
 _RULES = {b".gitignore": Aspect.IGNORE, b".gitattributes": Aspect.ATTRIBUTES}
 
 TRACKED = b".git"
@@ -159,6 +161,9 @@ class RepositoryWatch:
     def _watches(self, path: bytes) -> bool:
         return self.table.watches(self.location.path + b"/" + path, self, Role.WORKTREE)
 
+    def _is_link(self, name: bytes) -> bool:
+        return os.path.islink(self.location.git_dir + b"/" + name)
+
     def _forget_attributes(self, path: bytes) -> None:
         self.attributes = {d for d in self.attributes if d != path and not d.startswith(path + b"/")}
 
@@ -182,6 +187,12 @@ class RepositoryWatch:
             # A lock that vanishes is how `git reflog delete` shows: no other event names what it rewrote.
             name = name[:-5]
         aspect = aspect_of(role, name)
+        if mask & (_LEFT | ATTRIB) and role in (Role.GIT_DIR, Role.COMMON_DIR) and name in _WITHOUT_WHICH_IT_IS_NONE:
+            aspect |= Aspect.IDENTITY
+        elif mask & _LEFT and name.startswith(SHARED_INDEX):
+            aspect |= Aspect.OTHER
+        elif mask & _APPEARED and name == b"index" and role is Role.GIT_DIR and self._is_link(name):
+            aspect |= Aspect.IDENTITY  # git writes where it leads
         if not aspect:
             return
         if aspect is Aspect.NESTED:

@@ -156,10 +156,11 @@ class RepositoryWalk:
 
     def _watch_git_directories(self) -> None:
         git_dir, common_dir = self._location.git_dir, self._location.common_dir
-        for name in (b"refs", b"logs", b"info", b"packed-refs", b"reftable"):
-            if os.path.islink(common_dir + b"/" + name):
+        parts = [common_dir + b"/" + name for name in (b"refs", b"logs", b"info", b"packed-refs", b"reftable")]
+        for part in (*parts, git_dir + b"/index"):
+            if os.path.islink(part):
                 # Its events would be raised elsewhere, where nobody looks.
-                raise OSError(ELOOP, "a symbolic link inside the git dir", common_dir + b"/" + name)
+                raise OSError(ELOOP, "a symbolic link inside the git dir", part)
         self._add(git_dir, Role.GIT_DIR, b"")
         if common_dir != git_dir:
             self._add(common_dir, Role.COMMON_DIR, b"")
