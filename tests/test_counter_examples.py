@@ -273,11 +273,12 @@ def test_a_loose_ref_written_by_hand(client: Client, git: Git, written: str) -> 
 
 @pytest.mark.parametrize("part", ["refs", "objects"])
 def test_a_git_dir_loses_what_makes_it_one(client: Client, git: Git, part: str) -> None:
+    git("pack-refs", "--all")
     expect_git_s(client, git)
-    shutil.copytree(git.path / ".git" / part, git.path / ".git/aside")
+    shutil.copytree(git.path / ".git" / part, git.path.parent / "aside")
     shutil.rmtree(git.path / ".git" / part)
     expect_refusal_or_git_s(client, git)
-    (git.path / ".git/aside").rename(git.path / ".git" / part)
+    (git.path.parent / "aside").rename(git.path / ".git" / part)
     expect_git_s(client, git)
     append(git.path / "top", b"2\n")
     expect_git_s(client, git)
@@ -329,3 +330,27 @@ def expect_refusal_or_git_s(client: Client, git: Git) -> None:
         except RemoteError:
             return
         assert (answer.exit, answer.stdout) == (1, b"")
+
+
+@pytest.mark.parametrize("log", [b"garbage\n", b"%s\n\n", b"%s", b"%s\ngarbage\n%s\n", b""])
+def test_a_log_of_the_stash_written_by_hand(client: Client, git: Git, log: bytes) -> None:
+    append(git.path / "top", b"2\n")
+    git("stash", "-q")
+    expect_git_s(client, git)
+    path = git.path / ".git/logs/refs/stash"
+    path.write_bytes(log.replace(b"%s", path.read_bytes().rstrip(b"\n")))
+    expect_git_s(client, git)
+    append(git.path / "top", b"3\n")
+    expect_git_s(client, git)
+
+
+def test_objects_borrowed_from_a_repository_that_is_away(client: Client, git: Git) -> None:
+    """HEAD's commit can be read here, its tree cannot."""
+    git("clone", "-q", "-s", ".", "../borrower")
+    borrower = Git(git.path.parent / "borrower")
+    borrower("commit", "-q", "--allow-empty", "-m", "own")
+    (git.path / ".git/objects").rename(git.path / ".git/aside")
+    expect_git_s(client, borrower)
+    (git.path / ".git/aside").rename(git.path / ".git/objects")
+    append(borrower.path / "top", b"2\n")
+    expect_git_s(client, borrower)

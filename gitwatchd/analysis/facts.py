@@ -77,7 +77,7 @@ def read_ref_facts(location: Location, config: RepositoryConfig, known: Headers 
     """
     git_dirs = linked_worktrees(location.common_dir)
     refs = _or_none(lambda: read_refs(location))
-    headers = _headers(location, refs) if known is None else known
+    headers = _headers(location, refs, strict=not objects.may_start_git) if known is None else known
     tracking = _Tracking(location, config, refs, objects, headers)
     if objects.may_start_git or known is not None:
         upstream = _or_none(lambda: tracking.upstream(asked=known is None))
@@ -114,12 +114,16 @@ def _or_none(read: Callable[[], T]) -> T | None:
         return None
 
 
-def _headers(location: Location, refs: Refs | None) -> Headers:
-    """What the status header would say of HEAD, read from the refs; upstream is left to `_Tracking`."""
+def _headers(location: Location, refs: Refs | None, *, strict: bool) -> Headers:
+    """What the status header would say of HEAD, read from the refs; upstream is left to `_Tracking`.
+
+    `strict`: it is to be part of a status, and raises EnvironmentFailure rather than to leave something out.
+    """
     if refs is None:
         return Headers(oid=None, branch=None)
     head = refs.head()
-    return Headers(oid=head.oid, branch=head.branch, stashes=_or_none(lambda: count_stashes(location)) or 0)
+    stashes = count_stashes(location) if strict else _or_none(lambda: count_stashes(location)) or 0
+    return Headers(oid=head.oid, branch=head.branch, stashes=stashes)
 
 
 class _Tracking:

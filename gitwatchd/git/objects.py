@@ -94,11 +94,14 @@ class Objects:
         return _subject(self._read(commit)[1])
 
     def tree_of(self, commit: bytes) -> bytes:
-        """Raw oid of the commit's tree."""
+        """Raw oid of the commit's tree, which can be read: git's status ends where it cannot."""
         kind, data = self._read(commit)
         if kind != b"commit" or not data.startswith(b"tree "):
             raise ObjectsUnreadable(f"{commit.decode()} is no commit")
-        return bytes.fromhex(data[5 : data.index(b"\n")].decode())
+        tree = data[5 : data.index(b"\n")]
+        if self._read(tree)[0] != b"tree":
+            raise ObjectsUnreadable(f"{tree.decode()} is no tree")
+        return bytes.fromhex(tree.decode())
 
     def peel(self, oid: bytes) -> bytes:
         """What a tag object finally names (hex); any other object names itself."""

@@ -36,6 +36,7 @@ _OF_ONE_WORKTREE = (b"refs/bisect/", b"refs/worktree/", b"refs/rewritten/")
 _TAGS = b"refs/tags/"
 _PLAIN_REF = re.compile(rb"refs(?:/(?!\.)(?:(?!\.\.|@\{)[^\x00-\x20~^:?*\[\\\x7f/])+(?<!\.)(?<!\.lock))+")
 _OID = rb"[0-9a-f]{40}(?:[0-9a-f]{24})?"
+_LOG_ENTRY = re.compile(rb"^" + _OID + b" " + _OID + rb" [^>\n]*> [1-9][0-9]* [+-][0-9]{4}[^\n]*\n", re.MULTILINE)
 _PACKED_REFS = re.compile(
     rb"(?:# pack-refs with:[^\n]*\n)?(?:" + _OID + rb" refs/[^\x00-\x20~^:?*\[\\\x7f]+\n(?:\^" + _OID + rb"\n)?)*"
 )
@@ -251,18 +252,25 @@ def read_refs_by_git(location: Location) -> Refs:
 
 
 def count_stashes(location: Location) -> int:
-    """Entries of the stash's reflog, which is where git keeps them; 0 when there is no stash."""
+    """Entries of the stash's reflog, which is where git keeps them; 0 when there is no stash.
+
+    Raises EnvironmentFailure for a log of which git may count less than its lines.
+    """
     if read_format(location.common_dir).ref_storage != "files":
         arguments = ["rev-list", "--walk-reflogs", "--count", "refs/stash", "--"]
         answer = run_git(arguments, cwd=location.git_dir, timeout_s=_GIT_TIMEOUT_S)
         return int(answer.stdout) if answer.returncode == 0 else 0
     try:
-        return read_whole(location.common_dir + b"/logs/refs/stash", _LARGEST_STASH_LOG_BYTES).count(b"\n")
+        log = read_whole(location.common_dir + b"/logs/refs/stash", _LARGEST_STASH_LOG_BYTES)
     except OSError as error:
         raise_if_exhausted(error)
         if error.errno == errno.EFBIG:
             raise EnvironmentFailure("the stash's log is too big to be read here", "git stash list") from error
         return 0
+    entries = len(_LOG_ENTRY.findall(log))
+    if entries != log.count(b"\n"):
+        raise EnvironmentFailure("the stash's log is not as git writes it", "git stash list")
+    return entries
 
 
 def is_plain_ref(name: bytes) -> bool:
