@@ -185,12 +185,25 @@ class Fleet:
     # ---- settings
 
     def settle(self) -> None:
-        """Have in force what `config.toml` says now; for a request that has just arrived."""
+        """Have in force what `config.toml` says now, and what another daemon of this user decided; for a request that
+        has just arrived."""
         if self.started:
             self.watcher.drain(())
             self.configuration.settle()
+            if self.watcher.is_local(self.intent.path):  # a dead server must not hold every request
+                self.reread_intent()
         else:
             self.configuration.read()
+
+    def reread_intent(self) -> None:
+        """Another daemon may have decided something."""
+        before = self.intent.known_trust
+        if not self.intent.reread():
+            return
+        self._configure_roots(look_everywhere=False)
+        for path in list(self.engine.repositories):
+            if self.intent.trusted(path) != before.get(path):
+                self.feed(Changed(path, whole=True))
 
     def _on_settings_changed(self, before: Settings) -> None:
         now = self.configuration.settings

@@ -6,6 +6,9 @@ sqlite3: this is opened at the start, where sqlite_utils would cost 90 ms.
 Invariant: nothing here is ever thrown away. A damaged file is renamed aside and told by `found_damaged`, and
 the copy made after the last decision takes its place; one removed while the daemon runs is written back; one of
 a newer program is used as it is, or refused, never changed.
+Invariant: another daemon of the same user (with another XDG_RUNTIME_DIR) may use the file at the same time. What it
+decided is read before anything is written, within the same transaction, and by `reread` when the file changed: no
+decision is made on what is no longer so.
 Invariant: only files of this user count: another's could grant trust.
 Invariant: schemas only grow (new tables, new columns with defaults), so an older program may use a newer
 file.
@@ -17,7 +20,8 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -31,6 +35,8 @@ _ASKED_RESOLUTION_S = 3600.0
 """`asked_at` on disk may lag by this much: a sync for each question would cost more than the answer."""
 _BUSY_S = 2.0
 _COPY = b".copy"
+_UNFINISHED_S = 60.0
+"""Nobody takes that long to write one."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _MIGRATIONS = (
@@ -68,7 +74,7 @@ class Intent:
     """Opening raises EnvironmentFailure where there is no place to keep what the user decides."""
 
     def __init__(self, path: bytes) -> None:
-        self._path = path
+        self.path = path
         self.found_damaged: bytes | None = None
         """Where a damaged file now lies; its content is not in use. For the log and `doctor`."""
         self.came_back = ""
@@ -79,6 +85,8 @@ class Intent:
         self._asked: dict[bytes, float] = {}
         """Newer than what is on disk, by less than `_ASKED_RESOLUTION_S`."""
         self._trust: dict[bytes, bytes] = {}
+        self._version = 0
+        """Of what is known here, as `_data_version` counts."""
         try:
             self._connection = self._opened()
         except (sqlite3.Error, OSError) as error:
@@ -90,25 +98,28 @@ class Intent:
 
     def add_root(self, path: bytes, kind: RootKind, *, permanent: bool, include_ignored: bool, asked_at: float) -> Root:
         """A root that is permanent stays so when merely asked for again, and so does `include_ignored`."""
+        wanted = Root(path, kind, permanent, include_ignored, asked_at)
         known = self._roots.get(path)
-        if known is not None and known.permanent and not permanent:
-            permanent, include_ignored = True, known.include_ignored
-        root = Root(path, kind, permanent, include_ignored, asked_at)
+        root = _merged(known, wanted)
         if known is not None and replace(known, asked_at=asked_at) == root:
             self.touch_root(path, asked_at)
-            return root
-        self._store_root(root)
+            if path in self._roots:
+                return root
+        with self._writing() as connection:
+            root = _merged(self._roots.get(path), wanted)
+            self._store_root(connection, root)
+        self._roots[path] = root
+        self._asked.pop(path, None)
         return root
 
     def remove_root(self, path: bytes) -> bool:
         """False when it is not a root."""
-        if path not in self._roots:
-            return False
         with self._writing() as connection:
+            known = path in self._roots
             connection.execute("DELETE FROM root WHERE path = ?", (path,))
-        del self._roots[path]
+        self._roots.pop(path, None)
         self._asked.pop(path, None)
-        return True
+        return known
 
     def touch_root(self, path: bytes, asked_at: float) -> None:
         """Somebody asked for it at `asked_at` (epoch seconds). Unknown paths are ignored.
@@ -118,17 +129,22 @@ class Intent:
         root = self._roots.get(path)
         if root is None:
             return
-        newer = replace(root, asked_at=asked_at)
         if asked_at - root.asked_at >= _ASKED_RESOLUTION_S:
             try:
-                self._store_root(newer)
-                return
+                with self._writing() as connection:
+                    # Not the whole row: another daemon may have removed the root, or made it one for ever.
+                    connection.execute(_TOUCH, (asked_at, path))
+                    root = self._roots.get(path)
             except EnvironmentFailure:
-                self._roots[path] = newer  # or every question would try again, and wait
+                pass  # or every question would try again, and wait
+            if root is None:
+                return
+            self._roots[path] = replace(root, asked_at=max(asked_at, root.asked_at))
         self._asked[path] = max(asked_at, self._asked.get(path, 0.0))
 
     def expired_roots(self, now: float) -> list[Root]:
-        """Roots merely asked for, and not during the last 14 days; the caller removes them."""
+        """Roots merely asked for, of any daemon, and not during the last 14 days; the caller removes them."""
+        self.reread()
         return [root for root in self.roots() if not root.permanent and root.asked_at < now - KEPT_UNASKED_S]
 
     def trust(self, path: bytes, digest: bytes) -> None:
@@ -140,24 +156,44 @@ class Intent:
     def trusted(self, path: bytes) -> bytes | None:
         return self._trust.get(path)
 
+    @property
+    def known_trust(self) -> Mapping[bytes, bytes]:
+        """Digests by path; `reread` puts another map in its place."""
+        return self._trust
+
     def keep(self) -> None:
         """Look after the file: one that was removed is written back before this process can end. Never raises."""
         self.problem = None
-        if _identity(self._path) != self._identity:
+        if _identity(self.path) != self._identity:
             try:
                 self._come_back()
             except (sqlite3.Error, OSError, EnvironmentFailure) as error:
                 self.problem = f"roots and trust are not on disk: {str(error).splitlines()[0]}"
+
+    def reread(self) -> bool:
+        """Take over what another daemon decided; whether it decided anything. For when the file changed. Never raises:
+        while it cannot be read, what was known holds."""
+        try:
+            if self._data_version() == self._version:
+                return False
+            before = (self._roots, self._trust)
+            with _transaction(self._connection, "DEFERRED"):  # one moment of all tables
+                self._read(self._connection)
+            self._version = self._data_version()
+        except sqlite3.Error:
+            return False
+        return before != (self._roots, self._trust)
+
+    def _data_version(self) -> int:
+        """Changes when somebody else has written to the file; our own writes do not count."""
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
         """Also writes the times of the last questions, if it can."""
         with suppress(EnvironmentFailure):
             if self._asked:
                 with self._writing() as connection:
-                    connection.executemany(
-                        "UPDATE root SET asked_at = ? WHERE path = ?",
-                        [(t, path) for path, t in self._asked.items()],
-                    )
+                    connection.executemany(_TOUCH, [(t, path) for path, t in self._asked.items()])
         self.keep()
         self._connection.close()
 
@@ -165,38 +201,39 @@ class Intent:
         asked_at = self._asked.get(root.path, 0.0)
         return replace(root, asked_at=asked_at) if asked_at > root.asked_at else root
 
-    def _store_root(self, root: Root) -> None:
-        with self._writing() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO root (path, kind, permanent, include_ignored, asked_at) VALUES (?, ?, ?, ?, ?)",
-                (root.path, root.kind.value, root.permanent, root.include_ignored, root.asked_at),
-            )
-        self._roots[root.path] = root
-        self._asked.pop(root.path, None)
+    def _store_root(self, connection: sqlite3.Connection, root: Root) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO root (path, kind, permanent, include_ignored, asked_at) VALUES (?, ?, ?, ?, ?)",
+            (root.path, root.kind.value, root.permanent, root.include_ignored, root.asked_at),
+        )
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One durable transaction. Raises EnvironmentFailure; then nothing has changed, here or on disk."""
         try:
-            if _identity(self._path) != self._identity:
+            if _identity(self.path) != self._identity:
                 self._come_back()
             with _transaction(self._connection):
+                # Nobody else can write from here on: what is decided now rests on what the others have decided.
+                if self._data_version() != self._version:
+                    self._read(self._connection)
+                    self._version = self._data_version()
                 yield self._connection
             self._copy()
         except (sqlite3.Error, OSError) as error:
-            raise _unavailable(self._path, error) from error
+            raise _unavailable(self.path, error) from error
 
     def _come_back(self) -> None:
         """The file was removed or replaced while we hold it. A removed one is restored; another's is left
         alone.
         """
-        if os.path.lexists(self._path):
+        if os.path.lexists(self.path):
             raise EnvironmentFailure(
-                f"{os.fsdecode(self._path)} was replaced by another file while the daemon ran",
+                f"{os.fsdecode(self.path)} was replaced by another file while the daemon ran",
                 "restart the daemon to use what it holds",
             )
-        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
-        aside = self._path + b".restored"
+        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        aside = self.path + b".restored"
         with suppress(FileNotFoundError):
             os.unlink(aside)
         _create_private(aside)
@@ -205,13 +242,14 @@ class Intent:
             self._connection.backup(connection)
         finally:
             connection.close()
-        os.rename(aside, self._path)
+        os.rename(aside, self.path)
         self._connection.close()
         self._connection = self._opened()
 
     def _copy(self) -> None:
         """What was decided, once more, for the day on which the file is damaged. A full disk costs only that."""
-        aside = self._path + _COPY + b".new"
+        # A name of our own: another daemon may be at it, too.
+        aside = self.path + _COPY + b".new-%d-%d" % (os.getpid(), id(self))
         with suppress(sqlite3.Error, OSError):
             with suppress(FileNotFoundError):
                 os.unlink(aside)
@@ -228,33 +266,36 @@ class Intent:
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            os.replace(aside, self._path + _COPY)
+            os.replace(aside, self.path + _COPY)
 
     def _opened(self) -> sqlite3.Connection:
         """The file, checked, migrated and read into memory; a damaged one is moved aside first."""
-        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
-        if not os.path.lexists(self._path):
-            _create_private(self._path)
-        _make_ours(self._path)
-        connection = _connect(self._path)
+        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        if not os.path.lexists(self.path):
+            _create_private(self.path)
+        _make_ours(self.path)
+        _clear_away(self.path + _COPY + b".new")
+        connection = _connect(self.path)
         try:
-            damage = _emptied(self._path) or _damage(connection)
+            damage = _emptied(self.path) or _damage(connection)
             if damage is None:
                 connection.execute("PRAGMA synchronous = FULL")
                 _migrate(connection)
-                self._read(connection)
-                self._identity = _identity(self._path)
+                with _transaction(connection, "DEFERRED"):
+                    self._read(connection)
+                    self._version = int(connection.execute("PRAGMA data_version").fetchone()[0])
+                self._identity = _identity(self.path)
                 return connection
         except BaseException:
             connection.close()
             raise
         connection.close()
-        moved = _move_aside(self._path)
+        moved = _move_aside(self.path)
         self.came_back = ""
         if self.found_damaged is None:
             self.found_damaged = moved
             with suppress(OSError):
-                os.rename(self._path + _COPY, self._path)
+                os.rename(self.path + _COPY, self.path)
                 self.came_back = ": what was decided is back from its copy"
         return self._opened()
 
@@ -265,6 +306,16 @@ class Intent:
             for path, kind, permanent, include_ignored, asked_at in roots
         }
         self._trust = dict(connection.execute("SELECT path, digest FROM trust"))
+
+
+_TOUCH = "UPDATE root SET asked_at = max(asked_at, ?) WHERE path = ?"
+
+
+def _merged(known: Root | None, wanted: Root) -> Root:
+    """A root that is permanent stays so when merely asked for again."""
+    if known is not None and known.permanent and not wanted.permanent:
+        return replace(wanted, permanent=True, include_ignored=known.include_ignored)
+    return wanted
 
 
 def _unavailable(path: bytes, error: Exception) -> EnvironmentFailure:
@@ -286,6 +337,16 @@ def _root_kind(kind: str) -> RootKind:
 def _connect(path: bytes) -> sqlite3.Connection:
     # isolation_level None: transactions are begun and ended here, PRAGMA user_version inside them.
     return sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+
+
+def _clear_away(beginning: bytes) -> None:
+    """Copies that were not finished, because whoever made them was killed."""
+    directory, _, name = beginning.rpartition(b"/")
+    for found in os.listdir(directory):
+        path = directory + b"/" + found
+        with suppress(OSError):
+            if found.startswith(name) and time.time() - os.stat(path).st_mtime > _UNFINISHED_S:
+                os.unlink(path)
 
 
 def _emptied(path: bytes) -> str | None:
@@ -319,8 +380,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
+def _transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    connection.execute(f"BEGIN {kind}")
     try:
         yield
         connection.execute("COMMIT")

@@ -149,7 +149,8 @@ class World:
         self.loop = Loop(self.bugs.append)
         nothing = SimpleNamespace(
             save=lambda row: None, forget=lambda paths: None, touch=lambda *a: None, roots=list,
-            trusted=lambda path: None, touch_root=lambda *a: None, remove_root=lambda path: True,
+            trusted=lambda path: None, path=b"/", known_trust={}, reread=lambda: False,
+            touch_root=lambda *a: None, remove_root=lambda path: True,
             add_root=lambda path, kind, **k: Root(path, kind, True, False, 0.0),
         )  # fmt: skip
         configuration = Configuration(self.loop, b"/nowhere/config.toml", b"/nowhere", ())

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -319,3 +320,60 @@ def test_killed_in_the_middle_of_writing_nothing_promised_is_lost(path: bytes) -
         names = [root.path for root in again.roots()]
         assert names == [b"/%06d" % n for n in range(len(names))]
         assert len(names) in (promised + 1, promised + 2)  # one may be on disk and not yet told
+
+
+# ---- two daemons of one user
+
+
+def test_what_the_other_decided_is_read_before_anything_is_written(tmp_path):
+    path = os.fsencode(tmp_path / "intent.db")
+    one, other = Intent(path), Intent(path)
+    one.add_root(b"/r", RootKind.DIRECTORY, permanent=True, include_ignored=True, asked_at=1.0)
+    # It does not know of that, and merely asks.
+    root = other.add_root(b"/r", RootKind.DIRECTORY, permanent=False, include_ignored=False, asked_at=2.0)
+    assert (root.permanent, root.include_ignored) == (True, True)
+    one.add_root(b"/s", RootKind.DIRECTORY, permanent=False, include_ignored=False, asked_at=1.0)
+    assert other.remove_root(b"/s") and not other.remove_root(b"/s")
+    one.touch_root(b"/s", 10_000.0)  # must not bring it back
+    assert [r.path for r in one.roots()] == [b"/r"]
+    for intent in (one, other):
+        intent.close()
+    assert [(r.path, r.permanent) for r in Intent(path).roots()] == [(b"/r", True)]
+
+
+def test_reread_tells_whether_the_other_decided_anything(tmp_path):
+    path = os.fsencode(tmp_path / "intent.db")
+    one, other = Intent(path), Intent(path)
+    assert not one.reread()
+    one.add_root(b"/own", RootKind.DIRECTORY, permanent=True, include_ignored=False, asked_at=1.0)
+    assert not one.reread()
+    other.trust(b"/r", b"digest")
+    assert one.reread() and one.trusted(b"/r") == b"digest"
+    assert not one.reread()
+    assert other.reread() is False and [r.path for r in other.roots()] == [b"/own"]
+
+
+def test_a_root_that_the_other_is_asked_about_does_not_expire(tmp_path):
+    path = os.fsencode(tmp_path / "intent.db")
+    one, other = Intent(path), Intent(path)
+    one.add_root(b"/r", RootKind.DIRECTORY, permanent=False, include_ignored=False, asked_at=1.0)
+    other.reread()
+    other.touch_root(b"/r", 2.0 + KEPT_UNASKED_S)
+    assert one.expired_roots(3.0 + KEPT_UNASKED_S) == []
+
+
+def test_two_that_write_at_once_lose_nothing(tmp_path):
+    path = os.fsencode(tmp_path / "intent.db")
+    Intent(path).close()
+
+    def add(name: str) -> None:
+        intent = Intent(path)
+        for number in range(10):
+            root = os.fsencode(f"/{name}/{number}")
+            intent.add_root(root, RootKind.DIRECTORY, permanent=True, include_ignored=False, asked_at=1.0)
+        intent.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(add, name) for name in ("one", "other")]:
+            done.result()
+    assert len(Intent(path).roots()) == 20
