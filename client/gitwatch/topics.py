@@ -32,6 +32,8 @@ counts dirty                             entries of porcelain v2: staged, unstag
 stashes action                           their number; {name, step, total} of a merge, rebase, bisect ... in progress
 index_size skip_worktree assume_unchanged submodules worktrees    counts
 mtime fetched_at ident                   newest file, last fetch (epoch seconds), the author of a commit made now
+lines                                    only on request: {added, removed}
+hides                                    what the configuration keeps out of a prompt
 
 A name that is not UTF-8 has U+FFFD in its field, and its bytes in base64 in FIELD_b64.
 """,

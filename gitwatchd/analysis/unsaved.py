@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from gitwatchd.analysis.job import analyse
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.branches import count_nowhere, count_unpushed, has_remote, read_branches
-from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import read_index
-from gitwatchd.git.layout import linked_worktrees, read_format, read_location
+from gitwatchd.git.layout import linked_worktrees, read_format, read_location, worktree_named_by
 from gitwatchd.git.refs import read_refs
 from gitwatchd.git.repository_config import read_config
 from gitwatchd.model.report import Facts
@@ -27,7 +26,6 @@ from gitwatchd.model.unsaved import Reason, Unsaved
 _ANALYSIS_S = 120.0
 _DEEPEST = 8
 """Submodules in submodules. Deeper is somebody's joke."""
-_LARGEST_POINTER_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +102,6 @@ def _gone_worktrees(question: Question) -> list[bytes]:
     """Git dirs of linked worktrees that are gone: those that are there answer for themselves."""
     git_dirs = linked_worktrees(question.location.common_dir)
     return [each for each in git_dirs if each not in question.remote_worktrees and worktree_at(each) is None]
-
-
-def worktree_named_by(git_dir: bytes) -> bytes | None:
-    """Where the linked worktree of this git dir should be. Looks at nothing there."""
-    try:
-        back = read_regular(git_dir + b"/gitdir", _LARGEST_POINTER_BYTES).rstrip(b"\n")
-    except OSError:
-        return None
-    return os.path.dirname(os.path.join(git_dir, back))
 
 
 def worktree_at(git_dir: bytes) -> bytes | None:

@@ -122,7 +122,7 @@ class InquiryMethods:
 
     def _remote_place_of(self, git_dir: bytes) -> RepoPath | None:
         """Where the linked worktree of that git dir should be, if that is on a mount that may hang."""
-        from gitwatchd.analysis.unsaved import worktree_named_by
+        from gitwatchd.git.layout import worktree_named_by
 
         named = worktree_named_by(git_dir)
         place = None if named is None else real_path(self._fleet, named)

@@ -218,8 +218,9 @@ def find_by_git_dir(fleet: Fleet, git_dir: bytes) -> RepoPath | None:
             return repository.path
     from gitwatchd.git.layout import find_worktree_of, read_location
 
-    starts = (find_worktree_of(git_dir), git_dir)
-    found = (read_location(start) for start in starts if start is not None)
+    starts = [start for start in (find_worktree_of(git_dir), git_dir) if start is not None]
+    # The git dir may name a worktree on a mount that hangs.
+    found = (read_location(start) for start in starts if fleet.watcher.is_local(real_path(fleet, start)))
     location = next((each for each in found if each is not None and each.git_dir == git_dir and not each.bare), None)
     if location is None:
         return None

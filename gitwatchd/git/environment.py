@@ -1,4 +1,4 @@
-"""The environment and the fixed options every git child of ours gets (DESIGN.md sections 1 and 3).
+"""The environment and the fixed options every git child of ours gets.
 
 Owns nothing, runs anywhere, reads nothing but its arguments.
 Invariant: no `GIT_*` of the caller reaches a child. One inherited `GIT_DIR` or `GIT_INDEX_FILE` (a daemon

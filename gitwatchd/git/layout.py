@@ -115,11 +115,17 @@ def find_worktree_of(git_dir: bytes) -> bytes | None:
     common_dir = _common_dir_of(git_dir)
     if common_dir is None:
         return None
-    pointer = _read_pointer(git_dir + b"/gitdir")
-    if pointer is not None:  # a linked worktree's
-        return os.path.dirname(os.path.realpath(os.path.join(git_dir, pointer)))
+    linked = worktree_named_by(git_dir)
+    if linked is not None:
+        return linked
     location = _place(os.path.dirname(git_dir) if git_dir.endswith(b"/.git") else None, git_dir, common_dir)
     return None if location.bare else location.path
+
+
+def worktree_named_by(git_dir: bytes) -> bytes | None:
+    """Where the linked worktree of this git dir should be; None when it is no linked one's. Looks at nothing there."""
+    pointer = _read_pointer(git_dir + b"/gitdir")
+    return None if pointer is None else os.path.dirname(os.path.join(git_dir, pointer))
 
 
 def is_bare_layout(names: Collection[bytes]) -> bool:

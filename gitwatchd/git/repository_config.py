@@ -3,7 +3,7 @@
 Owns nothing. Runs: serving thread, workers, analyses.
 Invariant: entries equal `git config --list --show-scope --show-origin --includes` of the installed git, in its order;
 where our reading is not exact git is asked.
-Never: reads `GIT_CONFIG*` or `-c` (DESIGN.md 1: no git child of ours gets them either).
+Never: reads `GIT_CONFIG*` or `-c` (no git child of ours gets them either).
 """
 
 from __future__ import annotations

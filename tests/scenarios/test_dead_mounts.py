@@ -244,6 +244,20 @@ def test_a_linked_worktree_on_a_dead_mount_hangs_nobody(
         wait_until(lambda: reasons()[str(place / "w")] == ["uncommitted"], 40.0, "it is looked at again")
 
 
+def test_a_prompt_in_a_git_dir_of_a_worktree_on_a_dead_mount(
+    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
+) -> None:
+    namespace.require()
+    git = new_repository(tmp_path / "local/main", {"f": b"1\n"})
+    git("worktree", "add", "-q", "--detach", tmp_path / "disk/w")
+    (git.path / ".git/worktrees/w/gitdir").write_text(f"{place}/w/.git\n")
+    daemon = start_daemon(before=namespace.entering())
+    mounts(daemon, tmp_path / "disk", place).fall_silent()
+    with daemon.connect() as client:
+        client.call("prompt", str(git.path / ".git/worktrees/w"), {"git_dir": True, "wait_s": 0.1})
+        assert difference(client, git.path) is None
+
+
 def test_the_daemon_ends_though_a_mount_is_dead(
     start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
 ) -> None:
