@@ -13,8 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from gitwatchd import __version__
 from gitwatchd.daemon.audit import Audit
@@ -22,9 +22,6 @@ from gitwatchd.daemon.configuration import effective
 from gitwatchd.daemon.doctor import Doctor
 from gitwatchd.daemon.early_rows import EarlyRows
 from gitwatchd.daemon.fleet import Fleet
-from gitwatchd.daemon.inquiries import Inquiries
-from gitwatchd.daemon.inquiry_methods import InquiryMethods
-from gitwatchd.daemon.prompts import Prompts
 from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.daemon.requests import (
     Named,
@@ -47,8 +44,6 @@ from gitwatchd.errors import EnvironmentFailure, UserError
 from gitwatchd.loop import Loop, Timer
 from gitwatchd.model.report import Standing, State, text_or_bytes
 from gitwatchd.model.repository import Analysed, RepoPath
-from gitwatchd.render.config_view import render_config
-from gitwatchd.render.doctor_view import doctor_failed, render_doctor
 from gitwatchd.render.status_view import StatusView, render_status
 from gitwatchd.render.table import COLUMNS, Frame, Palette, early_lines, marked, parse_columns
 from gitwatchd.render.text import shown
@@ -57,6 +52,11 @@ from gitwatchd.settings.colours import palette
 from gitwatchd.settings.model import Settings
 from gitwatchd.store.intent import RootKind
 from gitwatchd.wire.rpc import FAILED, PROTOCOL, UNKNOWN_METHOD, USAGE, Request
+
+if TYPE_CHECKING:
+    from gitwatchd.daemon.inquiries import Inquiries
+    from gitwatchd.daemon.inquiry_methods import InquiryMethods
+    from gitwatchd.daemon.prompts import Prompts
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Methods:
         self._doctor = doctor
         self._stop = stop
         self._views = Views()
-        self._prompts = Prompts(fleet, self._ask, run_dir)
+        self._run_dir = run_dir
         self.subscriptions = Subscriptions(
             loop, lambda tops, path: fleet.roots.hides(tops or tuple(fleet.roots.listed()), path)
         )
@@ -95,14 +95,12 @@ class Methods:
         self._waiting: dict[QueryId, _Waiting] = {}
         self._limits: list[int] = []
         """`jobs` of the open requests: the smallest holds."""
-        self._inquiries = Inquiries(loop)
-        self._inquiring = InquiryMethods(fleet, self._inquiries, self._ask)
         self._handlers: dict[str, Handler] = {
             "hello": self._hello,
             "status": self._status,
             "render": self._render,
             "entries": self._entries,
-            "prompt": self._prompts.handle,
+            "prompt": lambda session, request: self._prompts.handle(session, request),
             "roots.add": self._roots_add,
             "roots.remove": self._roots_remove,
             "roots.list": self._roots_list,
@@ -114,9 +112,29 @@ class Methods:
             "subscribe": self._subscribe,
             "shutdown": self._shutdown,
             "dump": self._dump,
-            "unsaved": self._inquiring.unsaved,
-            "branches": self._inquiring.branches,
+            "unsaved": lambda session, request: self._inquiring.unsaved(session, request),
+            "branches": lambda session, request: self._inquiring.branches(session, request),
         }
+
+    # ---- made when first asked: their imports are not on the way to the first reply
+
+    @cached_property
+    def _prompts(self) -> Prompts:
+        from gitwatchd.daemon.prompts import Prompts
+
+        return Prompts(self._fleet, self._ask, self._run_dir)
+
+    @cached_property
+    def _inquiries(self) -> Inquiries:
+        from gitwatchd.daemon.inquiries import Inquiries
+
+        return Inquiries(self._loop)
+
+    @cached_property
+    def _inquiring(self) -> InquiryMethods:
+        from gitwatchd.daemon.inquiry_methods import InquiryMethods
+
+        return InquiryMethods(self._fleet, self._inquiries, self._ask)
 
     # ---- towards the server
 
@@ -163,8 +181,8 @@ class Methods:
     def forget(self, path: RepoPath) -> None:
         """The repository is of no interest any more."""
         self._views.forget(path)
-        self._inquiries.forget(path)
-        self._prompts.forget(path)
+        for made in {"_inquiries", "_prompts"} & self.__dict__.keys():
+            getattr(self, made).forget(path)
 
     @property
     def _settings(self) -> Settings:
@@ -285,11 +303,15 @@ class Methods:
         colour = palette(self._settings.colours) if option(options, "colour", bool, False) else {}
         if view == "config":
             told = effective(self._fleet.configuration)
+            from gitwatchd.render.config_view import render_config
+
             answer = {"text": render_config(told, colour=colour), "notes": [], "failed": len(told["problems"])}
             session.reply(request.id, {**answer, "strict_failed": 0})
             return
         if view == "doctor":
             facts = {**self._doctor.facts(), "service": option(options, "service", dict, {})}
+            from gitwatchd.render.doctor_view import doctor_failed, render_doctor
+
             text = render_doctor(facts, width=width, colour=colour, now=time.time())
             session.reply(request.id, {"text": text, "notes": [], "failed": doctor_failed(facts), "strict_failed": 0})
             return
@@ -502,6 +524,8 @@ class Methods:
 
     def _tell_doctor(self, session: Session, request: Request) -> None:
         facts = self._doctor.facts()
+        from gitwatchd.render.doctor_view import doctor_failed
+
         session.reply(request.id, {**facts, "failed": doctor_failed(facts)})
 
     def _tell_config(self, session: Session, request: Request) -> None:
