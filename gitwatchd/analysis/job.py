@@ -23,6 +23,7 @@ from gitwatchd.analysis.private_index import IndexSnapshot, private_copy, read_s
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import GitAnswer, Programs, run_git, seal_obstacle, shown
 from gitwatchd.git.config_acceptance import find_unproven, note_accepted
+from gitwatchd.git.config_file import find_boolean
 from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import Index, parse_index, read_index
 from gitwatchd.git.layout import find_start, read_format, read_location
@@ -76,7 +77,7 @@ def _analyse_by_git(job: Job, start: bytes, config: RepositoryConfig, deadline: 
     unsafe = _find_unsafe(job, config, index, deadline)
     if unsafe is not None:
         return unsafe
-    answer, read, refreshed = _ask_git(job, start, snapshot, index, deadline)
+    answer, read, refreshed = _ask_git(job, start, config, snapshot, index, deadline)
     if seal_obstacle() is None and _wanted_a_program(answer):
         # Rare: a file that a driver converts, and whose stats do not say that it is unchanged. What is allowed is
         # looked at again, because it can have changed since: git's attempt may be the first sign of that.
@@ -85,7 +86,7 @@ def _analyse_by_git(job: Job, start: bytes, config: RepositoryConfig, deadline: 
         if unsafe is not None:
             return unsafe
         if config.filter_drivers() or job.trusted is not None:
-            answer, read, refreshed = _ask_git(job, start, snapshot, index, deadline, Programs.DRIVERS)
+            answer, read, refreshed = _ask_git(job, start, config, snapshot, index, deadline, Programs.DRIVERS)
         elif b"cannot exec" in answer.stderr:
             return Failed("its configuration changed while git read it: git was kept from a program", _ask(location))
     index = read
@@ -203,6 +204,7 @@ def _parse(snapshot: IndexSnapshot, oid_bytes: int) -> Index | None:
 def _ask_git(
     job: Job,
     start: bytes,
+    config: RepositoryConfig,
     snapshot: IndexSnapshot | None,
     index: Index | None,
     deadline: float,
@@ -227,13 +229,17 @@ def _ask_git(
             programs=programs,
         )
 
-    if snapshot is None or index is None or not _may_be_refreshed(job.location, index):
+    if snapshot is None or index is None or not _may_be_refreshed(job.location, index) or _is_hidden_refusal(config):
         return ask(None), index, False
     with private_copy(snapshot, job.index_cache, reuse=job.reuse_index) as copy:
         if copy is None:
             return ask(None), index, False
         answer = ask(copy.path)
         if not copy.intact():
+            return ask(None), index, False
+        if answer.returncode:
+            # Perhaps for what git needs only to write an index (index.recordEndOfIndexEntries, core.sharedRepository).
+            copy.spoil()
             return ask(None), index, False
         if programs is Programs.GIT_ALONE and _wanted_a_program(answer):
             copy.spoil()  # git may have noted files as clean that only the driver could tell
@@ -250,6 +256,11 @@ def _ask_git(
             # the same size that puts the mtime back would go unseen by this copy, not by the user's index.
             copy.spoil()
         return answer, parsed, True
+
+
+def _is_hidden_refusal(config: RepositoryConfig) -> bool:
+    """Whether git may refuse a line that it does not see when it refreshes a copy (PRIVATE_INDEX_OPTIONS)."""
+    return any(entry.key == b"index.sparse" and find_boolean(entry.value) is None for entry in config.entries)
 
 
 def _same_flags(old: Index, new: Index) -> bool:

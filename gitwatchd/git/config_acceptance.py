@@ -23,8 +23,9 @@ _MOST_ACCEPTED = 10_000
 """Lines; beyond that no more are remembered: a hostile repository can make them up without end."""
 
 Check = Callable[[bytes | None], bool]
-Line = tuple[bytes, bytes | None]
-"""Canonical key and value, as of `Entry`."""
+Line = tuple[bytes, bytes | None, bytes]
+"""Canonical key and value, as of `Entry`; and the file, for what git reads in the repository's own only: that it took
+such a line elsewhere says nothing."""
 
 _accepted: set[Line] = set()
 
@@ -36,6 +37,7 @@ _READ_SECTIONS = frozenset(
     )
 )  # fmt: skip
 """Of which some git reads something for a status. It looks at no other (alias, merge, credential, a tool's own)."""
+_OWN_SECTION, _OWN_KEYS = b"extensions", frozenset((b"core.bare", b"core.repositoryformatversion", b"core.worktree"))
 _READ_AT_TIMES = frozenset((b"branch", b"remote", b"url"))
 
 _REFSPEC = re.compile(rb"\+?(?!-)[A-Za-z0-9_@-]+(?:/[A-Za-z0-9_@+-]+(?:\.[A-Za-z0-9_@+-]+)*)*(/\*)?"
@@ -107,7 +109,10 @@ _TAKEN: dict[bytes, Check] = {
         b"core.notesref", b"core.pager", b"core.sshcommand", b"diff.external", b"diff.guitool", b"diff.tool",
         b"i18n.commitencoding", b"i18n.logoutputencoding", b"user.email", b"user.name", b"user.signingkey",
     ),
-    **_each(_path, b"core.attributesfile", b"core.excludesfile", b"core.hookspath", b"core.worktree"),
+    **_each(_path, b"core.attributesfile", b"core.excludesfile", b"core.hookspath"),
+    b"core.worktree": lambda value: bool(value) and _path(value),
+    b"extensions.partialclone": _text,
+    b"extensions.worktreeconfig": _boolean,
     **_each(
         _size,
         b"core.bigfilethreshold", b"core.deltabasecachelimit", b"core.packedgitlimit", b"core.packedgitwindowsize",
@@ -170,7 +175,11 @@ def _is_taken(key: bytes, value: bytes | None) -> bool:
 
 def doubtful(entries: Iterable[Entry]) -> list[Line]:
     """The lines that git may refuse, as far as the tables know."""
-    return [(e.key, e.value) for e in entries if not _is_taken(e.key, e.value)]
+    return [
+        (e.key, e.value, e.origin if e.key in _OWN_KEYS or e.key.partition(b".")[0] == _OWN_SECTION else b"")
+        for e in entries
+        if not _is_taken(e.key, e.value)
+    ]
 
 
 def find_unproven(entries: Iterable[Entry]) -> bytes | None:
@@ -180,11 +189,12 @@ def find_unproven(entries: Iterable[Entry]) -> bytes | None:
 
 def find_unsettled(entries: Iterable[Entry]) -> bytes | None:
     """The key of a line that git may refuse at another time than it was asked; None when there is none."""
-    return next((key for key, _value in doubtful(entries) if key.partition(b".")[0] in _READ_AT_TIMES), None)
+    return next((key for key, *_ in doubtful(entries) if key.partition(b".")[0] in _READ_AT_TIMES), None)
 
 
 def note_accepted(entries: Iterable[Entry]) -> None:
     """git answered under these."""
-    for line in doubtful(entries):
+    last = {entry.key: entry for entry in entries}  # of many keys it looks at no other
+    for line in doubtful(last.values()):
         if len(_accepted) < _MOST_ACCEPTED and line[0].partition(b".")[0] not in _READ_AT_TIMES:
             _accepted.add(line)

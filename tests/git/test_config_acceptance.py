@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from gitwatchd.analysis.job import analyse
+from gitwatchd.analysis.private_index import read_snapshot
 from gitwatchd.git import config_acceptance
 from gitwatchd.git.config_acceptance import find_unproven, find_unsettled, note_accepted
 from gitwatchd.git.config_walk import Entry, Scope
 from gitwatchd.git.layout import read_location
 from gitwatchd.model.repository import Analysed, Failed, Job, Outcome
 from tests.zoo.commands import Git, ask_judge
+from tests.zoo.waiting import wait_until
 
 Make = Callable[..., Git]
 
@@ -79,6 +81,24 @@ def test_what_git_took_once_is_taken_again() -> None:
     assert find_unproven([entry(b"diff.colormoved", b"other")]) == b"diff.colormoved"
 
 
+def test_what_a_later_line_hid_was_not_taken() -> None:
+    hidden = entry(b"index.threads", b"zebra")
+    note_accepted([hidden, entry(b"index.threads", b"1")])
+    assert find_unproven([hidden]) == b"index.threads"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (b"extensions.unheard", b""), (b"extensions.worktreeconfig", b"zebra"), (b"core.bare", b"zebra"),
+        (b"core.worktree", b""), (b"core.repositoryformatversion", b"9"),
+    ],
+)  # fmt: skip
+def test_what_git_took_in_another_file_may_be_refused_in_the_repository_s_own(key: bytes, value: bytes) -> None:
+    note_accepted([Entry(key, value, Scope.GLOBAL, b"/home/.gitconfig")])
+    assert find_unproven([Entry(key, value, Scope.LOCAL, b"/repository/.git/config")]) == key
+
+
 def test_what_is_read_at_times_is_never_proven() -> None:
     odd = entry(b"remote.origin.fetch", b":::")
     note_accepted([odd])
@@ -106,6 +126,40 @@ def test_git_is_asked_once_for_a_line_not_once_for_a_repository(
     assert isinstance(one, Analysed)
     assert isinstance(other, Analysed)
     assert (one.by_git, other.by_git) == (True, False)
+
+
+def settle_index(git: Git) -> None:
+    """Until a copy of the index may be refreshed."""
+
+    def settled() -> bool:
+        snapshot = read_snapshot(os.fsencode(git.path / ".git/index"))
+        return snapshot is not None and snapshot.settled()
+
+    wait_until(settled, what="the index is of an earlier tick of the clock")
+
+
+@pytest.mark.parametrize(("key", "value"), [("index.sparse", "zebra"), ("core.worktree", "")])
+def test_what_our_own_options_or_readers_hide_is_refused_all_the_same(
+    repository: Make, analysed: Callable[[Git], Outcome], key: str, value: str
+) -> None:
+    git = repository({"a": b"1\n"})
+    settle_index(git)
+    git("config", key, value)
+    assert ask_judge(git.path).exit == 128
+    assert isinstance(analysed(git), Failed)
+
+
+@pytest.mark.parametrize("key", ["index.recordEndOfIndexEntries", "core.sharedRepository"])
+def test_what_git_refuses_only_to_write_an_index_is_no_refusal(
+    repository: Make, analysed: Callable[[Git], Outcome], key: str
+) -> None:
+    git = repository({"a": b"1\n"})
+    os.utime(git.path / "a", ns=(10**18, 10**18))  # there is something to refresh
+    settle_index(git)
+    git("config", key, "zebra")
+    outcome = analysed(git)
+    assert isinstance(outcome, Analysed)
+    assert outcome.entries == ask_judge(git.path).stdout
 
 
 @pytest.mark.parametrize(("key", "value"), [("color.status.added", "no colour"), ("remote.origin.fetch", ":::")])
