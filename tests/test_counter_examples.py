@@ -119,6 +119,19 @@ def test_a_submodule_that_is_taken_away_leaves_its_place_to_the_worktree_around_
     expect_git_s(client, sub)
 
 
+def test_a_file_git_that_leads_nowhere_hides_the_worktree_around_it(client: Client, git: Git) -> None:
+    expect_git_s(client, git)
+    write(git.path / "a/.git", b"leads nowhere\n")
+    assert ask_judge(git.path / "a").exit == 128
+    with pytest.raises(RemoteError, match="does not lead to a repository"):
+        client.entries(git.path / "a")
+    with pytest.raises(RemoteError, match="does not lead to a repository"):
+        client.call("roots.add", str(git.path / "a"))
+    expect_git_s(client, git)
+    (git.path / "a/.git").unlink()
+    assert client.entries(git.path / "a").stdout == judge(git.path / "a")
+
+
 def _let_the_index_settle(git: Git) -> None:
     """Until a copy of it may be kept: it must be older than the tick of the file clock."""
     index = git.path / ".git/index"

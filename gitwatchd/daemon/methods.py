@@ -434,16 +434,16 @@ class Methods:
     def _roots_add(self, session: Session, request: Request) -> None:
         path = path_of(request.params[0] if request.params else None)
         options = options_of(request.params, 1)
+        kind = RootKind.DIRECTORY
         try:
             top = real_path(self._fleet, path, strict=True)
+            if self._fleet.watcher.is_local(top):
+                if not os.path.isdir(top):
+                    raise EnvironmentFailure(f"{os.fsdecode(path)}: not a directory")
+                if find_worktree_top(self._fleet, top) is not None:
+                    kind = RootKind.WORKTREE
         except OSError as error:
             raise EnvironmentFailure(f"{os.fsdecode(path)}: {(error.strerror or str(error)).lower()}") from None
-        kind = RootKind.DIRECTORY
-        if self._fleet.watcher.is_local(top):
-            if not os.path.isdir(top):
-                raise EnvironmentFailure(f"{os.fsdecode(path)}: not a directory")
-            if find_worktree_top(self._fleet, top) is not None:
-                kind = RootKind.WORKTREE
         include = option(options, "include_ignored", bool, False)
         self._fleet.add_root(top, kind, permanent=True, include_ignored=include)
         session.reply(request.id, {"path": text_or_bytes(top)})

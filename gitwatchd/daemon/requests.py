@@ -177,7 +177,10 @@ def known_above(fleet: Fleet, directory: bytes) -> RepoPath | None:
 
 
 def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
-    """The repository that `directory` (resolved, local) lies in; one that nobody knew becomes known."""
+    """The repository that `directory` (resolved, local) lies in; one that nobody knew becomes known.
+
+    Raises OSError where git refuses to look further up.
+    """
     from gitwatchd.git.layout import read_location  # not needed for the first replies after a start
 
     candidate = directory
@@ -190,6 +193,8 @@ def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
             if location is None and _is_closed(candidate + b"/.git"):
                 # To look for one further up, as git does, would be an answer about another repository.
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), candidate + b"/.git")
+            if location is None and os.path.isfile(candidate + b"/.git"):
+                raise OSError(errno.EINVAL, "its .git file does not lead to a repository", candidate + b"/.git")
             if location is not None:
                 if not fleet.roots.cover(location.path):
                     fleet.add_root(location.path, RootKind.WORKTREE, permanent=False, include_ignored=False)
