@@ -17,8 +17,9 @@ from functools import lru_cache
 
 from gitwatchd.errors import EnvironmentFailure
 
-MAX_CONFIG_BYTES = 1 << 20
-"""Of one file: some 10,000 branches with an upstream. One is parsed at 3 us a line, sometimes on the serving thread."""
+MAX_CONFIG_BYTES = 4 << 20
+"""Of one file: some 40,000 branches with an upstream. It is parsed at 1 us a line, sometimes on the serving thread."""
+_MOST_LINES = 1 << 18
 
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r"
@@ -47,10 +48,21 @@ class Config:
 def parse_config(raw: bytes, name: bytes = b"the configuration") -> Config:
     """Raises ConfigDamaged, naming the line and `name`, where git does."""
     # One look at a repository parses its config half a dozen times: for its format, its layout, its values.
-    return _parse_again(raw, name) if len(raw) <= _LARGEST_KEPT_BYTES else _parse(raw, name)
+    if len(raw) <= _LARGEST_KEPT_BYTES:
+        return _parse_again(raw, name)
+    if raw.count(b"\n") > _MOST_LINES:
+        raise ConfigDamaged(f"{os.fsdecode(name)} has more than {_MOST_LINES} lines and is not read", "shorten it")
+    return _parse(raw, name) if len(raw) < _LARGE_BYTES else _parse_large_again(raw, name)
 
 
 _LARGEST_KEPT_BYTES = 4096
+_LARGE_BYTES = 1 << 18
+"""From here on (10 ms) the last one is kept, too: few have one such, hardly anybody two."""
+
+
+@lru_cache(maxsize=1)
+def _parse_large_again(raw: bytes, name: bytes) -> Config:
+    return _parse(raw, name)
 
 
 @lru_cache(maxsize=64)

@@ -266,3 +266,16 @@ def test_a_filter_that_hangs_meets_the_deadline(repository: Make, analysed: Anal
     os.utime(git.path / "f", ns=(10**18, 10**18))
     outcome = analysed(git.path, trusted=True, timeout_s=0.5)
     assert isinstance(outcome, Failed) and "did not end" in outcome.reason
+
+
+def test_a_configuration_of_two_megabytes(repository: Make, judge: Judge, analysed: Analyse) -> None:
+    git = repository({"a": b"1\n"})
+    with (git.path / ".git/config").open("a") as config:
+        for number in range(25_000):
+            name = f"topic/of-a-long-lived-clone-{number}"
+            config.write(f'[branch "{name}"]\n\tremote = .\n\tmerge = refs/heads/main\n')
+    git("checkout", "-qb", "topic/of-a-long-lived-clone-7")
+    outcome = analysed(git.path)
+    assert isinstance(outcome, Analysed)
+    assert outcome.entries == judge(git.path)
+    assert b"branch.upstream main" in outcome.entries

@@ -145,3 +145,14 @@ def test_files_that_are_not_there_are_skipped_and_what_git_cannot_read_is_damage
 
 def test_an_empty_file_has_no_entries() -> None:
     assert parse_config(b"") == Config()
+
+
+def test_a_configuration_of_very_many_branches_is_read_and_one_of_too_many_lines_is_not() -> None:
+    branch = b'[branch "topic/of-a-long-lived-clone-%d"]\n\tremote = origin\n\tmerge = refs/heads/topic/%d\n'
+    many = b"".join(branch % (number, number) for number in range(25_000))
+    assert len(many) > 2 << 20
+    entries = parse_config(many).entries
+    assert len(entries) == 50_000
+    assert parse_config(bytes(bytearray(many))).entries is entries, "several readers ask for the same file in turn"
+    with pytest.raises(ConfigDamaged, match="lines"):
+        parse_config(b"[a]\n" + b"b\n" * (1 << 18))
