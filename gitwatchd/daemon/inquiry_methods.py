@@ -9,12 +9,13 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.daemon.inquiries import Inquiries
 from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.daemon.requests import (
+    Ask,
     columns_of,
     find_worktree_top,
     name_with_groups,
@@ -39,15 +40,6 @@ from gitwatchd.wire.rpc import FAILED, Request
 
 if TYPE_CHECKING:
     from gitwatchd.git.branches import Branch
-
-
-class Ask(Protocol):
-    """`Methods._ask`."""
-
-    def __call__(
-        self, session: Session, request: Request, scope: Scope, options: Mapping[str, Any],
-        on_complete: Callable[[Answer], None], /,
-    ) -> None: ...  # fmt: skip
 
 
 class InquiryMethods:

@@ -21,12 +21,12 @@ from gitwatchd.daemon.audit import Audit
 from gitwatchd.daemon.configuration import effective
 from gitwatchd.daemon.doctor import Doctor
 from gitwatchd.daemon.early_rows import EarlyRows
+from gitwatchd.daemon.entries import Entries
 from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.daemon.requests import (
     Named,
     columns_of,
-    find_worktree_top,
     name_all,
     name_with_groups,
     option,
@@ -34,15 +34,16 @@ from gitwatchd.daemon.requests import (
     path_of,
     paths_of,
     real_path,
-    resolve,
+    worktree_of,
 )
+from gitwatchd.daemon.root_methods import RootMethods
 from gitwatchd.daemon.subscriptions import Subscription, Subscriptions
 from gitwatchd.daemon.views import Views, packed_status, report, select_fields
 from gitwatchd.engine.events import QueryId
 from gitwatchd.engine.repository import Repository
 from gitwatchd.errors import EnvironmentFailure, UserError
 from gitwatchd.loop import Loop, Timer
-from gitwatchd.model.report import Standing, State, text_or_bytes
+from gitwatchd.model.report import State, text_or_bytes
 from gitwatchd.model.repository import Analysed, RepoPath
 from gitwatchd.render.status_view import StatusView, render_status
 from gitwatchd.render.table import COLUMNS, Frame, Palette, early_lines, marked, parse_columns
@@ -50,7 +51,6 @@ from gitwatchd.render.text import shown
 from gitwatchd.server.session import Session
 from gitwatchd.settings.colours import palette
 from gitwatchd.settings.model import Settings
-from gitwatchd.store.intent import RootKind
 from gitwatchd.wire.rpc import FAILED, PROTOCOL, UNKNOWN_METHOD, USAGE, Request
 
 if TYPE_CHECKING:
@@ -95,15 +95,16 @@ class Methods:
         self._waiting: dict[QueryId, _Waiting] = {}
         self._limits: list[int] = []
         """`jobs` of the open requests: the smallest holds."""
+        roots = RootMethods(fleet)
         self._handlers: dict[str, Handler] = {
             "hello": self._hello,
             "status": self._status,
             "render": self._render,
-            "entries": self._entries,
+            "entries": Entries(fleet, self._ask).handle,
             "prompt": lambda session, request: self._prompts.handle(session, request),
-            "roots.add": self._roots_add,
-            "roots.remove": self._roots_remove,
-            "roots.list": self._roots_list,
+            "roots.add": roots.add,
+            "roots.remove": roots.remove,
+            "roots.list": roots.list,
             "refresh": self._refresh,
             "verify": self._verify,
             "trust": self._trust,
@@ -375,99 +376,6 @@ class Methods:
             "strict_failed": view.strict_failed,
         }
 
-    def _entries(self, session: Session, request: Request) -> None:
-        if not request.params:
-            raise UserError("entries needs a path")
-        path = path_of(request.params[0])
-        options = options_of(request.params, 1)
-        with_z = option(options, "z", bool, True)
-        cwd = options.get("cwd")
-        here = None if cwd is None else real_path(self._fleet, path_of(cwd))
-
-        asked: set[RepoPath] = set()
-
-        def ask_about(top: RepoPath) -> None:
-            asked.add(top)
-            self._ask(session, request, Scope((), (top,)), options, lambda answer: reply(top, answer))
-
-        def reply(top: RepoPath, answer: Answer) -> None:
-            if not answer.repositories or answer.repositories[0][0].gone:
-                # Known until this very question: by now the path may lie in the worktree around it.
-                try:
-                    around = self._worktree_of(path)
-                except EnvironmentFailure as error:
-                    session.fail(request.id, FAILED, str(error))
-                    return
-                found = self._fleet.repository(around)
-                if found is not None and not found.gone and around not in asked:
-                    ask_about(around)
-                    return
-            if not answer.repositories:
-                session.fail(request.id, FAILED, f"{os.fsdecode(path)}: no repository there any more")
-                return
-            ((repository, standing),) = answer.repositories
-            local = self._fleet.is_local(repository.location)
-            session.reply(request.id, _entries_of(repository, standing, with_z, here, local=local))
-
-        top, _kind = self._resolve(path)
-        if self._fleet.repository(top) is not None or self._fleet.watcher.is_local(top):
-            ask_about(self._worktree_of(path))
-            return
-        # Whether there is a repository on a mount that may hang is for a worker to find out.
-        named = name_all(self._fleet, [path])
-        self._ask(session, request, named.scope, options, lambda _answer: reply(RepoPath(top), Answer([])))
-
-    def _resolve(self, path: bytes) -> tuple[bytes, RootKind]:
-        try:
-            return resolve(self._fleet, path)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise EnvironmentFailure(f"{os.fsdecode(path)}: {reason}") from None
-
-    def _worktree_of(self, path: bytes) -> RepoPath:
-        top, kind = self._resolve(path)
-        elsewhere = kind is RootKind.DIRECTORY and self._fleet.watcher.is_local(top)
-        if elsewhere or self._fleet.repository(top) is None:
-            raise EnvironmentFailure(f"{os.fsdecode(path)}: not a git repository (or any of the parent directories)")
-        return RepoPath(top)
-
-    def _roots_add(self, session: Session, request: Request) -> None:
-        path = path_of(request.params[0] if request.params else None)
-        options = options_of(request.params, 1)
-        kind = RootKind.DIRECTORY
-        try:
-            top = real_path(self._fleet, path, strict=True)
-            if self._fleet.watcher.is_local(top):
-                if not os.path.isdir(top):
-                    raise EnvironmentFailure(f"{os.fsdecode(path)}: not a directory")
-                if find_worktree_top(self._fleet, top) is not None:
-                    kind = RootKind.WORKTREE
-        except OSError as error:
-            raise EnvironmentFailure(f"{os.fsdecode(path)}: {(error.strerror or str(error)).lower()}") from None
-        include = option(options, "include_ignored", bool, False)
-        self._fleet.add_root(top, kind, permanent=True, include_ignored=include)
-        session.reply(request.id, {"path": text_or_bytes(top)})
-
-    def _roots_remove(self, session: Session, request: Request) -> None:
-        path = path_of(request.params[0] if request.params else None)
-        if not (self._fleet.remove_root(path) or self._fleet.remove_root(real_path(self._fleet, path))):
-            raise EnvironmentFailure(f"{os.fsdecode(path)}: not a root", "gitwatch roots list shows them")
-        session.reply(request.id, True)
-
-    def _roots_list(self, session: Session, request: Request) -> None:
-        session.reply(
-            request.id,
-            [
-                {
-                    "path": text_or_bytes(root.path), "permanent": root.permanent,
-                    "configured": root.path in self._fleet.roots.configured,
-                    "include_ignored": root.include_ignored, "asked_at": root.asked_at,
-                    "repositories": len(self._fleet.listed((root.path,))),
-                }
-                for root in self._fleet.roots.all()
-            ],
-        )  # fmt: skip
-
     def _refresh(self, session: Session, request: Request) -> None:
         """Look at everything anew, and answer when that is done."""
         named = _name_strictly(self._fleet, request)
@@ -518,7 +426,7 @@ class Methods:
         self._ask(session, request, named.scope, options, compare)
 
     def _trust(self, session: Session, request: Request) -> None:
-        top = self._worktree_of(path_of(request.params[0] if request.params else None))
+        top = worktree_of(self._fleet, path_of(request.params[0] if request.params else None))
         self._fleet.trust(top)
         session.reply(request.id, {"path": text_or_bytes(top)})
 
@@ -562,37 +470,3 @@ def _waiting_options(options: Mapping[str, Any]) -> tuple[float | None, int | No
     """`wait_s`, `jobs`, `verify`. Raises UserError."""
     wait_s: float | None = option(options, "wait_s", (int, float))
     return wait_s, option(options, "jobs", int), option(options, "verify", bool, False)
-
-
-def _entries_of(
-    repository: Repository, standing: Standing, with_z: bool, cwd: bytes | None, *, local: bool
-) -> dict[str, Any]:
-    """What `entries` answers: git's own bytes and exit code, or why there are none."""
-    answer: dict[str, Any] = {
-        "state": standing.state.value, "reason": standing.reason, "hint": standing.hint,
-        "exit": 1, "stdout": b"", "stderr": b"",
-    }  # fmt: skip
-    outcome = repository.outcome
-    if isinstance(outcome, Analysed):
-        answer["stderr"] = outcome.message
-        if outcome.entries is not None:
-            answer["exit"] = 0
-            answer["stdout"] = outcome.entries if with_z else _without_z(repository, outcome, cwd, local=local)
-    return answer
-
-
-def _without_z(repository: Repository, outcome: Analysed, cwd: bytes | None, *, local: bool) -> bytes:
-    from gitwatchd.git.environment import child_environment
-    from gitwatchd.git.porcelain import render_without_z
-    from gitwatchd.git.repository_config import read_config
-
-    quote_path, relative_paths = outcome.quote_path, outcome.relative_paths
-    if local:
-        config = read_config(repository.location, environment=child_environment(os.environ))
-        quote_path = config.get_bool(b"core.quotepath", True)
-        relative_paths = config.get_bool(b"status.relativepaths", True)
-    prefix = b""
-    top = repository.path
-    if cwd is not None and cwd.startswith(top + b"/"):
-        prefix = cwd[len(top) + 1 :] + b"/"
-    return render_without_z(outcome.entries or b"", prefix, quote_path, relative_paths)

@@ -9,18 +9,29 @@ import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.daemon.paths import resolve_links
 from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.engine.repository import Repository
-from gitwatchd.errors import UserError
+from gitwatchd.errors import EnvironmentFailure, UserError
 from gitwatchd.model.report import Wire, text_or_bytes
 from gitwatchd.model.repository import RepoPath
 from gitwatchd.render.table import NoSuchColumn, parse_columns
+from gitwatchd.server.session import Session
 from gitwatchd.settings.globs import names_repository
 from gitwatchd.store.intent import RootKind
+from gitwatchd.wire.rpc import Request
+
+
+class Ask(Protocol):
+    """`Methods._ask`."""
+
+    def __call__(
+        self, session: Session, request: Request, scope: Scope, options: Mapping[str, Any],
+        on_complete: Callable[[Answer], None], /,
+    ) -> None: ...  # fmt: skip
 
 
 def options_of(params: list[Any], position: int) -> Mapping[str, Any]:
@@ -159,6 +170,24 @@ def resolve(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
         directory = os.path.dirname(directory)
     worktree = find_worktree_top(fleet, directory)
     return (directory, RootKind.DIRECTORY) if worktree is None else (worktree, RootKind.WORKTREE)
+
+
+def resolve_strictly(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
+    """As `resolve`; raises EnvironmentFailure, as of a request that is refused."""
+    try:
+        return resolve(fleet, path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise EnvironmentFailure(f"{os.fsdecode(path)}: {reason}") from None
+
+
+def worktree_of(fleet: Fleet, path: bytes) -> RepoPath:
+    """The repository that `path` lies in. Raises EnvironmentFailure where there is none."""
+    top, kind = resolve_strictly(fleet, path)
+    elsewhere = kind is RootKind.DIRECTORY and fleet.watcher.is_local(top)
+    if elsewhere or fleet.repository(top) is None:
+        raise EnvironmentFailure(f"{os.fsdecode(path)}: not a git repository (or any of the parent directories)")
+    return RepoPath(top)
 
 
 def real_path(fleet: Fleet, path: bytes, *, strict: bool = False) -> bytes:
