@@ -1,6 +1,6 @@
 """Who carries out a whole analysis (L3): a thread of the daemon for one or two, the process pool for a backlog.
 
-Owns: the two threads, the pool. Runs: serving thread; `analyse` itself on the threads and in the workers.
+Owns: the threads, the pool. Runs: serving thread; `analyse` itself on the threads and in the workers.
 A cold pool costs 200 ms, which is a hundred times a single `git status`: so one at a time goes the direct way. What
 lies on a mount that may hang goes to a worker, which can be killed.
 """
@@ -23,6 +23,9 @@ from gitwatchd.model.repository import Answers, Failed, Job, Outcome, Result, Su
 _log = logging.getLogger(__name__)
 
 DIRECT_SLOTS = 2
+SLOW_S, MOST_DIRECT = 2.0, 8
+"""An analysis that takes longer keeps its thread, not its slot, or two repositories that hold git up (rules made for
+that, a huge file) would keep all others waiting until their deadline; up to so many threads."""
 BACKLOG_FOR_POOL = 6
 """Jobs wanted at once from which the start of worker processes pays."""
 SAFETY_S = 5.0
@@ -39,13 +42,18 @@ class Analyst:
         on_outcome: OnOutcome,
         mount_of: Callable[[bytes], bytes],
         type_of: Callable[[bytes], str],
+        on_room: Callable[[], None],
     ) -> None:
+        """`on_room`: there is room for more than when a job was submitted."""
         self._loop = loop
+        self._on_room = on_room
         self._on_outcome = on_outcome
         self.pool = Pool(loop, ceiling, self._pool_done, mount_of)
         self.remote = Remote(loop, mount_of, type_of)
         self._direct: dict[int, Timer] = {}
         """The jobs that threads carry, by number, with the timer that gives each up."""
+        self._quick: dict[int, Timer] = {}
+        """Those of them that hold a slot, with the timer that takes it."""
         self._number = 0
         self._in_pool = 0
         self._pool_pays = False
@@ -57,26 +65,30 @@ class Analyst:
     def room(self, backlog: int) -> int:
         """How many more jobs are welcome now, given how many repositories want work in all."""
         self._pool_pays = backlog > BACKLOG_FOR_POOL
-        room = DIRECT_SLOTS - len(self._direct)
+        room = self._direct_room()
         if self.limit is not None:
             return max(0, max(1, self.limit) - len(self._direct) - self._in_pool)
         # With the pool at work, a thread of ours would only slow down the walks and the answers.
         return max(0, self.pool.capacity() if self._pool_pays else room)
+
+    def _direct_room(self) -> int:
+        return min(DIRECT_SLOTS - len(self._quick), MOST_DIRECT - len(self._direct))
 
     def submit(self, job: Job, *, local: bool) -> None:
         """Ends in exactly one `on_outcome`, on the serving thread."""
         if not local:
             self.remote.submit(job, lambda result: self._hand_on(job, result))
             return
-        if self.limit == 0 or self._pool_pays or len(self._direct) >= DIRECT_SLOTS:
+        if self.limit == 0 or self._pool_pays or self._direct_room() <= 0:
             self._in_pool += 1
             self.pool.submit(job)
             return
         self._number += 1
         number = self._number
         self._direct[number] = self._loop.call_later(job.timeout_s + SAFETY_S, lambda: self._give_up(number, job))
+        self._quick[number] = self._loop.call_later(SLOW_S, lambda: self._take_slot(number))
         if self._threads < len(self._direct) and not self._start_thread() and not self._threads:
-            self._direct.pop(number).cancel()
+            self._take_out(number)
             self._in_pool += 1
             self.pool.submit(job)  # which says so when it cannot start a process either
             return
@@ -118,12 +130,23 @@ class Analyst:
             self._loop.call_from_thread(partial(self._done, number, job, outcome))
 
     def _done(self, number: int, job: Job, outcome: Outcome) -> None:
-        if (timer := self._direct.pop(number, None)) is not None:
-            timer.cancel()
+        if self._take_out(number):
             self._on_outcome(job, outcome)
 
+    def _take_out(self, number: int) -> bool:
+        """False: it was given up before."""
+        for timers in (self._direct, self._quick):
+            if (timer := timers.get(number)) is not None:
+                timer.cancel()
+        self._quick.pop(number, None)
+        return self._direct.pop(number, None) is not None
+
+    def _take_slot(self, number: int) -> None:
+        if self._quick.pop(number, None) is not None:
+            self._on_room()
+
     def _give_up(self, number: int, job: Job) -> None:
-        if self._direct.pop(number, None) is None:
+        if not self._take_out(number):
             return
         # The thread hangs in the kernel or in a library and cannot be ended: leave it behind, try once more where it
         # can.

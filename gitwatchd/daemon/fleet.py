@@ -124,6 +124,7 @@ class Fleet:
         analyst = Analyst(
             self._loop, ceiling, self.analyses.on_outcome,
             lambda path: self.watcher.mount_of(path), lambda path: self.watcher.type_of(path),
+            self.on_place_free,
         )  # fmt: skip
         analyst.limit = self.configuration.settings.limits.jobs
         return analyst
