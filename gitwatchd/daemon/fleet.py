@@ -586,7 +586,10 @@ class Fleet:
 
     def _follow(self, path: RepoPath, outcome: Outcome) -> None:
         repository = self.engine.repositories.get(path)
-        if isinstance(outcome, AnalysedOutcome) and repository is not None and repository.watch is Watch.WATCHED:
+        if not isinstance(outcome, AnalysedOutcome):
+            # Or the next edit would be answered from what was known while it was trusted.
+            self.increments.stop_following(path)
+        elif repository is not None and repository.watch is Watch.WATCHED:
             self.increments.prime(repository.location, outcome, lambda: repository.outcome is outcome)
 
     def _publish(self, repository: Repository) -> None:

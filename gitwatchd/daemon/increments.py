@@ -134,6 +134,10 @@ class Increments:
         self._pending.pop(path, None)
         self._priming.pop(path, None)
 
+    def stop_following(self, path: RepoPath) -> None:
+        """Git gave no status, or may not be asked for one; changes noted since are kept."""
+        self._drop(path, "")
+
     def drop_all(self) -> None:
         """A configuration of git's for many repositories changed."""
         for path in list(self._followed):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.scenarios.commands import Gitwatch
 from tests.zoo.commands import Git, judge
-from tests.zoo.daemon import Client
+from tests.zoo.daemon import Client, Daemon
 from tests.zoo.nursery import configure
 
 
@@ -159,3 +159,26 @@ def test_a_trusted_place_is_trusted_whatever_the_drivers_and_not_a_moment_longer
         config.write_text("")
         assert client.reports(git.path)[0]["state"] == "unsafe"
     assert gitwatch("status", "--porcelain=v2", git.path).returncode == 3
+
+
+def test_what_was_known_of_a_trusted_repository_answers_no_more_when_trust_ended(
+    client: Client, daemon: Daemon, repository: Callable[..., Git], wait_until: Callable[..., object]
+) -> None:
+    """It was followed without git while it was trusted; an edit after that must not be."""
+    git = repository({".gitattributes": b"*.txt filter=own\n", "a.txt": b"1\n", "b": b"1\n"}, "filtered")
+    configure(git, '[filter "own"]\n\tclean = cat\n')
+    config = daemon.state_dir / "config.toml"
+    config.write_text(f'trust = ["{git.path}"]\n')
+
+    def followed() -> bool:
+        before = client.call("doctor")["answers"]["L1"]
+        (git.path / "b").write_bytes(b"%d%d\n" % (before, len(os.listdir(git.path))))
+        (git.path / f"new-{before}").write_bytes(b"")
+        assert client.reports(git.path)[0]["state"] == "fresh"
+        return client.call("doctor")["answers"]["L1"] > before
+
+    wait_until(followed, what="it is followed")
+    config.write_text("")
+    assert client.reports(git.path)[0]["state"] == "unsafe"
+    (git.path / "b").write_bytes(b"edited\n")
+    assert client.reports(git.path)[0]["state"] == "unsafe"
