@@ -231,6 +231,7 @@ class _Daemon:
         self._handle_signals()
         _give_memory_back()
         loop.call_later(BACKGROUND_AFTER_S, self._fleet.start)
+        loop.call_later(BACKGROUND_AFTER_S, self._methods.prepare)
         loop.call_later(HOUSEKEEPING_S, self._keep_house)
         self._audit.start()
         self._notifier.ready()

@@ -125,6 +125,10 @@ class Methods:
 
         return Prompts(self._fleet, self._ask, self._run_dir)
 
+    def prepare(self) -> None:
+        """What the first prompt would have to wait for, and the deadline that prompts read beside the socket."""
+        _ = self._prompts
+
     @cached_property
     def _inquiries(self) -> Inquiries:
         from gitwatchd.daemon.inquiries import Inquiries

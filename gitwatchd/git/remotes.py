@@ -18,7 +18,13 @@ from gitwatchd.git.repository_config import RepositoryConfig
 _HEADS = b"refs/heads/"
 _OF_OLD = (b"remotes", b"branches")
 """Where remotes were defined before there was configuration for them, a file each; most versions of git still look."""
-_SCHEME_USERINFO = re.compile(rb"([a-zA-Z][a-zA-Z0-9+.-]*)://([^/?#\s]*)@")
+_SCHEME_USERINFO = re.compile(
+    rb"""([a-zA-Z][a-zA-Z0-9+.-]*)://(
+        [^/?#\s]*                                     # up to the last @ of the authority
+        | [^/?#\s@:\[]+:(?!\d{0,5}(?:[/?#\s]|$))\S*   # a password with a slash: after : comes no port
+    )@""",
+    re.VERBOSE,
+)
 _SCP_PASSWORD = re.compile(rb"^([^/@:\s]+):[^/@\s]*@(?=[^/:@\s]+:)")
 
 

@@ -182,6 +182,8 @@ def test_secrets_in_urls_stay_out(clone, facts_of):
         (b"git+ssh://git:pw@host/x", b"git+ssh://git@host/x"), (b"git@host:x/y", b"git@host:x/y"),
         (b"user:pw@host:x", b"user@host:x"), (b"host:path@here", b"host:path@here"),
         (b"codecommit::https://t@host/x", b"codecommit::https://host/x"),
+        (b"https://user:p/w@host/x", b"https://host/x"), (b"ssh://git:p/w@host/x", b"ssh://git@host/x"),
+        (b"https://host:80/a@b", b"https://host:80/a@b"), (b"https://[::1]:80/a@b", b"https://[::1]:80/a@b"),
         (b"/a/b@c", b"/a/b@c"), (b"file:///a@b/c", b"file:///a@b/c"), (b"ftp://a:b@h", b"ftp://h"),
     ],
 )  # fmt: skip

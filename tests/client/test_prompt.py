@@ -164,7 +164,7 @@ def test_the_configured_deadline_and_template(
     real: Daemon, prompt: Prompt, repository: Callable[..., Git], tmp_path: Path
 ) -> None:
     told = tmp_path / "state/run/prompt-deadline-ms"
-    assert told.read_text() == "50"
+    wait_until(lambda: told.exists() and told.read_text() == "50")
     git = repository({"a": b"1\n"})
     config = tmp_path / "state/config.toml"
     config.write_text("[prompt]\ndeadline_ms = 30000\ntemplate = 'on {branch}'\n")
