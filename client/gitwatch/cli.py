@@ -211,7 +211,8 @@ def _parse_command(words: list[str]) -> str | None:
         return None
     group = words[0] + " " if len(words) > 1 else ""
     choices = sorted({c.removeprefix(group).split()[0] for c in COMMANDS if c.startswith(group)})
-    raise UserError(f"no command {name!r}", _nearest(words[-1], choices))
+    instead = f"one of: {', '.join(choices)}" if group else _see_help(None)
+    raise UserError(f"no command {name!r}", _nearest(words[-1], choices) or instead)
 
 
 def _without_command(words: list[str], options: dict[str, Value]) -> Invocation:
@@ -236,7 +237,7 @@ def _parse_option(
         name, kind = kind, known[kind]
     if kind is None:
         after = f" of `gitwatch {command}`" if command else ""
-        raise UserError(f"no option {name!r}{after}", _nearest(name, list(known)))
+        raise UserError(f"no option {name!r}{after}", _nearest(name, list(known)) or _see_help(command))
     if kind is FLAG:
         if equals:
             raise UserError(f"{name} takes no value")
@@ -244,7 +245,7 @@ def _parse_option(
     if not equals:
         following = next(rest, None)  # type: ignore[call-overload]
         if following is None:
-            raise UserError(f"{name} needs a value", f"see `gitwatch help {command or ''}`".replace(" `", "`"))
+            raise UserError(f"{name} needs a value", _see_help(command))
         given = following
     return name, _parse_value(name, kind, given)
 
@@ -273,8 +274,15 @@ def _check_operands(command: str, operands: list[str]) -> None:
         raise UserError("a PATH is empty", "say . for the current directory")
 
 
+def _see_help(command: str | None) -> str:
+    return f"see `gitwatch help {command}`" if command else "see `gitwatch help`"
+
+
 def _nearest(word: str, choices: list[str]) -> str:
+    """A question about the choice that was most likely meant; empty without one."""
     import difflib
 
-    near = difflib.get_close_matches(word, choices, 1)
-    return f"did you mean {near[0]!r}?" if near else "see `gitwatch help`"
+    # Without their dashes: `--` alone would make any two options alike.
+    bare = {choice.strip("-"): choice for choice in choices}
+    near = difflib.get_close_matches(word.strip("-"), bare, 1, cutoff=0.7)
+    return f"did you mean {bare[near[0]]!r}?" if near else ""

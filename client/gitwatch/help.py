@@ -106,7 +106,7 @@ Exit 0: nothing. Exit 1: something, or something could not be checked.
 usage: gitwatch branches [OPTION...] [PATH]
 
 The local branches of the repository that holds PATH (by default the current directory): upstream, ahead and
-behind, worktree, author, age, subject of the tip.
+behind, worktree, author, age, subject of the tip. CHANGES: m modified, u untracked, d deleted, ! conflicted.
 
   -g, --glob PATTERN    only branches whose name matches
   -r, --regex PATTERN   only branches in whose name it is found
@@ -174,8 +174,8 @@ usage: gitwatch init zsh|bash|fish
 
 Prints what sets GITWATCH_PROMPT and gitstatus's VCS_STATUS_* variables before each prompt:
 
-  .zshrc        eval "$(gitwatch init zsh)";   PROMPT='%~ ${GITWATCH_PROMPT} %# '
-  .bashrc       eval "$(gitwatch init bash)";  PS1='\\w ${GITWATCH_PROMPT} \\$ '
+  .zshrc        eval "$(gitwatch init zsh)";   PROMPT='%~ ${GITWATCH_PROMPT:+$GITWATCH_PROMPT }%# '
+  .bashrc       eval "$(gitwatch init bash)";  PS1='\\w ${GITWATCH_PROMPT:+$GITWATCH_PROMPT }\\$ '
   config.fish   gitwatch init fish | source;   echo -n $GITWATCH_PROMPT in fish_prompt
 """,
     "gitstatusd": """\

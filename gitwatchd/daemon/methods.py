@@ -317,7 +317,7 @@ class Methods:
             facts = {**self._doctor.facts(), "service": option(options, "service", dict, {})}
             from gitwatchd.render.doctor_view import doctor_failed, render_doctor
 
-            text = render_doctor(facts, width=width, colour=colour, now=time.time())
+            text = render_doctor(facts, colour=colour, now=time.time())
             session.reply(request.id, {"text": text, "notes": [], "failed": doctor_failed(facts), "strict_failed": 0})
             return
         paths = [path_of(path) for path in option(options, "paths", list, [])]

@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gitwatchd.render.table import Palette, ago_shown
-from gitwatchd.render.text import clip_end, shown, width_of
+from gitwatchd.render.text import shown, width_of
 
 _TITLES = {
     "service": "systemd service",
@@ -39,6 +39,7 @@ _TITLES = {
     "answers": "answers",
     "audits": "audits",
     "pool": "worker processes",
+    "git_asked_because": "why git was asked",
 }
 _LEVELS = {
     "L0": "from memory",
@@ -49,8 +50,11 @@ _LEVELS = {
 _LAST = ("problems", "errors")
 
 
-def render_doctor(facts: Mapping[str, Any], *, width: int | None, colour: Palette, now: float) -> str:
-    """`facts` as in the module's docstring, any part of it absent; ends with a newline."""
+def render_doctor(facts: Mapping[str, Any], *, colour: Palette, now: float) -> str:
+    """`facts` as in the module's docstring, any part of it absent; ends with a newline.
+
+    Nothing is cut to the terminal's width: paths, and the commands that cure something, are there to be copied.
+    """
     lines = _heading("gitwatchd", colour)
     lines += _pairs({key: value for key, value in facts.items() if not _is_section(value)}, now)
     for key in (*_TITLES, *(k for k in facts if k not in _TITLES and k not in _LAST)):
@@ -73,12 +77,7 @@ def render_doctor(facts: Mapping[str, Any], *, width: int | None, colour: Palett
     if errors:
         lines += ["", *_heading("last errors", colour)]
         lines += [f"  {_when(error, now)}{_where(error)}{shown(error['text'])}" for error in errors]
-    return "".join(f"{_cut(line, width)}\n" for line in lines)
-
-
-def _cut(line: str, width: int | None) -> str:
-    # Coloured lines are left alone: a cut could lose the end of the colour.
-    return line if width is None or line.startswith("\x1b") else clip_end(line, width)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def doctor_failed(facts: Mapping[str, Any]) -> int:

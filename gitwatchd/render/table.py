@@ -236,7 +236,7 @@ def _age_cell(row: Row, frame: Frame) -> Cell:
 
 def _fetched_cell(row: Row, frame: Frame) -> Cell:
     at = row.facts.fetched_at
-    return _EMPTY if at is None else cell_of(ago_shown(frame.now - at), _FAINT)
+    return _EMPTY if at is None else cell_of(age_shown(frame.now - at), _FAINT)
 
 
 def _of(read: Callable[[Facts], bytes | int | None]) -> Callable[[Row, Frame], Cell]:
@@ -318,10 +318,10 @@ def status_table(
     below its row: they say that an answer is not to be trusted, and should neither be cut nor take others' room.
     """
     if not rows:
-        return line_of(summary(rows), width)
+        return _summary_lines(rows, width)
     drawn = draw_columns(rows, [_BY_NAME[name] for name in columns], DEFAULT_COLUMNS, frame, width, colour, links=links)
     legend = [line_of(_LEGEND, width)] if {"changes", "status"}.intersection(columns) else []
-    return "".join([*legend, drawn, line_of(summary(rows), width)])
+    return "".join([*legend, drawn, _summary_lines(rows, width)])
 
 
 def draw_columns(
@@ -384,6 +384,18 @@ def early_lines(rows: Sequence[Row], *, frame: Frame, width: int, colour: Palett
 def line_of(text: str, width: int | None) -> str:
     """A line of its own, beside the columns."""
     return (text if width is None else clip_end(text, width)) + "\n"
+
+
+def _summary_lines(rows: Sequence[Row], width: int | None) -> str:
+    """Never cut before its end, where what is not to be trusted is counted: it goes on in a further line."""
+    lines: list[str] = []
+    for part in summary(rows).split(", "):
+        longer = f"{lines[-1]}, {part}" if lines else part
+        if lines and (width is None or width_of(longer) < width):
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return "".join([line_of(line + ",", width) for line in lines[:-1]]) + line_of(lines[-1], width)
 
 
 def _draw(cell: Cell, column: Column, width: int, colour: Palette, *, links: bool) -> str:

@@ -79,7 +79,7 @@ def _syntax(message: str, content: bytes) -> Problem:
     found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
     line = int(found[1]) if found and found[1] else content.count(b"\n") + 1
     what = message[: found.start()] if found else message
-    return Problem(line, f"no TOML: {what[:1].lower()}{what[1:]}")
+    return Problem(line, f"not TOML: {what[:1].lower()}{what[1:]}")
 
 
 def _read(tree: dict[str, Any], places: Mapping[Place, int], home: bytes, columns: Collection[str]) -> Parsed:

@@ -73,7 +73,7 @@ def test_a_mistake_changes_nothing_but_what_is_told(loop: Loop, file: Path) -> N
         known.read()
         assert known.settings is before and len(known.notes()) == 1
         assert known.lines == {"roots": 2} and known.written == {"roots": ["/a"]}
-    assert known.notes() == [f"{file}:1: no TOML: invalid value"]
+    assert known.notes() == [f"{file}:1: not TOML: invalid value"]
     file.unlink()
     file.mkdir()
     known.read()

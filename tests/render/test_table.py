@@ -113,6 +113,16 @@ def test_summary_says_clean() -> None:
     assert draw([row(facts=CLEAN)])[-1] == "1 repository: all clean"
 
 
+def test_a_summary_that_is_too_long_goes_on_in_another_line() -> None:
+    rows = [row(facts=BUSY), row(facts=CLEAN, state=State.FAILED), row(facts=CLEAN, state=State.UNSAFE)]
+    whole = draw(rows)[-1]
+    assert ", 1 failed, " in whole
+    assert whole.endswith(", 1 unsafe")
+    cut = draw(rows, len(whole) - 1)
+    assert f"{cut[-2]} {cut[-1]}" == whole
+    assert draw(rows, len(whole) + 1)[-1] == whole
+
+
 def test_wide_and_combining_names_keep_the_columns_aligned() -> None:
     names = ["漢字", "e\u0301e\u0301", "plain-name"]
     lines = draw([row(b"/home/u/src/" + name.encode(), CLEAN) for name in names])
