@@ -82,7 +82,7 @@ def counts(entries: list[bytes]) -> dict[str, int]:
 
 def fetched_at(git: Git) -> float | None:
     files = [common_dir(git) / "FETCH_HEAD", *common_dir(git).glob("worktrees/*/FETCH_HEAD")]
-    return max((file.stat().st_mtime for file in files if file.exists()), default=None)
+    return max((file.stat().st_mtime for file in files if file.exists() and file.stat().st_size), default=None)
 
 
 def newest(git: Git) -> float | None:

@@ -263,6 +263,7 @@ def _fetched_at(git_dirs: list[bytes]) -> float | None:
     newest: float | None = None
     for git_dir in git_dirs:
         with suppress(OSError):
-            at = os.stat(git_dir + b"/FETCH_HEAD").st_mtime
-            newest = at if newest is None else max(newest, at)
+            told = os.stat(git_dir + b"/FETCH_HEAD")
+            if told.st_size:  # git empties it before it asks anybody, so that is what a failed fetch leaves
+                newest = told.st_mtime if newest is None else max(newest, told.st_mtime)
     return newest

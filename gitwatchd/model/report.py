@@ -110,7 +110,7 @@ class Facts:
     ident: bytes | None = None
     """`name <email>` that a commit made now would carry, by configuration."""
     fetched_at: float | None = None
-    """Newest FETCH_HEAD of any worktree."""
+    """Newest FETCH_HEAD of any worktree in which a fetch left something: a failed one leaves it empty."""
     hides: tuple[str, ...] | None = None
     """What configuration keeps out of a prompt (`HIDES`)."""
 

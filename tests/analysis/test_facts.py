@@ -374,6 +374,15 @@ def test_worktrees_and_fetched_at(clone, git, tmp_path, facts_of):
         assert (facts.worktrees, facts.fetched_at) == (1, newest)
 
 
+def test_a_fetch_that_failed_is_no_fetch(clone, facts_of, tmp_path):
+    clone("fetch", "-q")
+    assert facts_of(clone).fetched_at is not None
+    clone("remote", "set-url", "origin", str(tmp_path / "away"))
+    assert clone.ask("fetch").exit
+    assert (clone.path / ".git/FETCH_HEAD").read_bytes() == b"", "git empties it before it asks anybody"
+    assert facts_of(clone).fetched_at is None
+
+
 def test_action_of_this_worktree(clone, facts_of):
     clone("bisect", "start")
     assert facts_of(clone).action == Action("bisect", None, None)
