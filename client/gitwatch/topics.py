@@ -9,8 +9,8 @@ TOPICS = {
     "exit-codes": """\
 0     fine
 1     some repository failed, a PATH does not exist, or git refused; with --strict also `unsafe`, `stale`, `pending`
-      and `gone`. verify: an answer differs from git's. doctor, config: something is wrong. service status: not
-      installed
+      and `gone`. verify: an answer differs from git's. doctor: a repository failed, or an audited
+      answer was wrong. config: it has mistakes. service status: not installed
 2     wrong usage
 3     refused: --porcelain=v2 of an `unsafe` repository
 4     no daemon answers and none could be started; daemon status: none runs; events, watch: the daemon ended
