@@ -1,7 +1,7 @@
 # gitwatch for bash: sets GITWATCH_PROMPT and VCS_STATUS_* before each prompt, by a process that stands beside the shell
 # and is asked over a pair of FIFOs. Use it as
 #   eval "$(gitwatch init bash)"
-#   PS1='\w ${GITWATCH_PROMPT:+$GITWATCH_PROMPT }\$ '
+#   PS1='\w ${GITWATCH_PROMPT} \$ '
 # in .bashrc. The single quotes matter: names in GITWATCH_PROMPT are then shown, and never run.
 
 if [[ $- == *i* && ${BASH_VERSINFO[0]} -ge 4 ]]; then

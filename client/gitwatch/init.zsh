@@ -1,7 +1,7 @@
 # gitwatch for zsh: sets GITWATCH_PROMPT and VCS_STATUS_* before each prompt, from the daemon's socket, without a
 # process. An answer that is late is drawn when it comes. Use it as
 #   eval "$(gitwatch init zsh)"
-#   PROMPT='%~ ${GITWATCH_PROMPT:+$GITWATCH_PROMPT }%# '
+#   PROMPT='%~ ${GITWATCH_PROMPT} %# '
 # in .zshrc. The single quotes matter: names in GITWATCH_PROMPT are then shown, and never run.
 
 if [[ -o interactive ]] && zmodload zsh/net/socket zsh/system zsh/datetime zsh/zle 2>/dev/null; then
