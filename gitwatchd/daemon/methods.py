@@ -12,6 +12,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,8 @@ class Methods:
 
     def prepare(self) -> None:
         """What the first prompt would have to wait for, and the deadline that prompts read beside the socket."""
-        _ = self._prompts
+        with suppress(OSError):  # out of descriptors: the first prompt tries again
+            _ = self._prompts
 
     @cached_property
     def _inquiries(self) -> Inquiries:

@@ -77,6 +77,9 @@ def _unmerged(path: bytes, index: Index, terms: Terms, top: bytes, directories: 
         first = first or mode
         stages |= 1 << (stage - 1)
         modes[stage - 1], oids[stage - 1] = b"%06o" % mode, index.oid(row).hex().encode()
+    if not terms.file_mode and len(set(modes) - {_NO_MODE}) > 1:
+        # git takes the mode of one stage or of another, depending on what the file holds.
+        raise Inexact("modes are in conflict where those of files do not count")
     in_worktree = unmerged_mode(top, path, first, terms) if directories.hold(path) else 0
     return Unmerged(
         _UNMERGED_XY[stages], b"N...", (modes[0], modes[1], modes[2], b"%06o" % in_worktree),

@@ -231,6 +231,17 @@ def test_a_conflict_from_its_beginning_to_its_end_without_git(git: Git, follow: 
     followed.expect_git_s()
 
 
+def test_modes_in_conflict_where_modes_do_not_count(git: Git, follow: Follow) -> None:
+    """Counter-example of the soak, seed 1795545283: git shows the mode of the second stage, we showed the first's."""
+    git("config", "core.fileMode", "false")
+    oid = git("hash-object", "-w", "--stdin", stdin=b"other\n").strip()
+    lines = [b"0 %b\ttop" % (b"0" * 40), b"100755 %b 1\ttop" % oid, b"100644 %b 2\ttop" % oid]
+    git("update-index", "-z", "--index-info", stdin=b"\0".join(lines) + b"\0")
+    assert b" 100755 100644 000000 100644 " in judge(git.path)
+    with pytest.raises(Inexact):
+        follow(git)
+
+
 def test_a_file_deleted_before_the_conflict_and_one_after_it(git: Git, follow: Follow) -> None:
     """Both are known; git may take either for the old name of the one in conflict."""
     write(git.path / "long", b"one\ntwo\nthree\n" * 20)

@@ -91,11 +91,11 @@ def test_a_stopped_rebase(daemon: Daemon, terminal: OpenTerminal, repository: Ca
     there.wait_prompt("topic")
 
 
-INJECTIONS = ("$(true>PWNED)", "`true>PWNED`", "%F{red}%(!.x.y)", "${HOME}\\!")
+INJECTIONS = ("$(true>PWNED)", "`true>PWNED`", "%F{red}%(!.x.y)", "${HOME}!")
 
 
 def test_names_are_shown_and_never_run(daemon: Daemon, terminal: OpenTerminal, repository: Callable[..., Git]) -> None:
-    """Also one with escape codes, which git itself takes only through its plumbing."""
+    """One with escape codes can only be written by hand, and is none for git either."""
     git = repository({"a": b"1\n"})
     there = terminal(git.path)
     there.draw_until("main")
@@ -109,7 +109,7 @@ def test_names_are_shown_and_never_run(daemon: Daemon, terminal: OpenTerminal, r
         there.wait_prompt(name)
     (git.path / ".git/HEAD").write_bytes(b"ref: refs/heads/a\x1b[31mb\x07\n")
     there.type("clear")
-    there.wait_line(lambda last: r"<a\x1b[31mb\x07" in last, "escape codes as text")
+    there.wait_line(lambda last: last.startswith("<(unknown)"), "no branch for git")
     assert not (git.path / "PWNED").exists()
 
 
