@@ -96,7 +96,9 @@ def verify(invocation: Invocation) -> int:
         for entry in answered:
             if entry not in expected:
                 _say(f"  daemon only: {plain(entry)}")
-    _say(f"verified {_repositories(answer['checked'])}: {len(differences)} differ from git")
+    left = answer.get("not_compared") or 0
+    note = f"; {left} not compared (unsafe, failed, or changed meanwhile)" if left else ""
+    _say(f"verified {_repositories(answer['checked'])}: {len(differences)} differ from git{note}")
     return int(bool(differences))
 
 

@@ -237,7 +237,7 @@ def _ask_git(
         answer = ask(copy.path)
         if not copy.intact():
             return ask(None), index, False
-        if answer.returncode:
+        if answer.returncode > 0:
             # Perhaps for what git needs only to write an index (index.recordEndOfIndexEntries, core.sharedRepository).
             copy.spoil()
             return ask(None), index, False

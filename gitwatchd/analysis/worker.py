@@ -190,7 +190,7 @@ def _receive(sock: socket.socket, jobs: queue.SimpleQueue[tuple[int, Work]]) -> 
                 jobs.put((number, work_from_wire(work)))
     except OSError:
         pass  # a reset: the daemon is as gone as after an orderly end
-    end_running_children()
+    end_running_children(for_good=True)
     # Not sys.exit: the main thread may hang in a call on a dead mount.
     os._exit(0)
 

@@ -410,22 +410,26 @@ class Methods:
             before = {r.path: (r.generation, r.outcome) for r, _standing in first.repositories}
 
             def tell(second: Answer) -> None:
-                differences = []
+                differences, compared = [], 0
                 for repository, _standing in second.repositories:
                     generation, outcome = before.get(repository.path, (None, None))
                     now = repository.outcome
                     # The request for git's own answer counts as one change; any other means the repository moved on.
                     if generation is None or repository.generation != generation + 1:
                         continue
-                    if isinstance(outcome, Analysed) and isinstance(now, Analysed) and outcome.entries != now.entries:
+                    if not isinstance(outcome, Analysed) or not isinstance(now, Analysed):
+                        continue
+                    compared += 1
+                    if outcome.entries != now.entries:
                         differences.append(
                             {
                                 "path": text_or_bytes(repository.path),
                                 "expected": now.entries or b"", "answered": outcome.entries or b"",
                             }
                         )  # fmt: skip
-                self._audit.count(len(second.repositories), len(differences))
-                session.reply(request.id, {"checked": len(second.repositories), "differences": differences})
+                self._audit.count(compared, len(differences))
+                left = len(second.repositories) - compared
+                session.reply(request.id, {"checked": compared, "not_compared": left, "differences": differences})
 
             self._ask(session, request, named.scope, {**options, "verify": True}, tell)
 

@@ -43,6 +43,8 @@ _MOST_DATA_BYTES = 1 << 32
 object of a megabyte can stand for a terabyte of zeros."""
 
 _running: set[subprocess.Popen[bytes]] = set()
+_leaving = False
+"""None is to be started any more."""
 _running_lock = threading.Lock()
 
 
@@ -99,6 +101,8 @@ def run_git(
     copies = os.path.dirname(os.path.dirname(index_file)) if refresh_index and index_file is not None else None
     rules = None if programs is Programs.DRIVERS else _rules(git, copies)
     with _running_lock:  # or `end_running_children` could come between the two, and leave it to itself
+        if _leaving:
+            raise EnvironmentFailure("no git is started any more: the daemon has ended")
         child = _start(command, cwd, environment, rules, takes_stdin=bool(stdin))
         _running.add(child)
     if rules is not None:
@@ -266,10 +270,14 @@ def _signal_group(child: subprocess.Popen[bytes], sign: signal.Signals) -> None:
         os.killpg(child.pid, sign)
 
 
-def end_running_children() -> None:
-    """End every git child of this process, from any thread: the last act of a worker or daemon that must
-    leave."""
+def end_running_children(*, for_good: bool = False) -> None:
+    """End every git child of this process, from any thread: the last act of a worker or daemon that must leave.
+
+    `for_good`: none is started after that, either; a job would ask again where the first git was ended.
+    """
+    global _leaving
     with _running_lock:
+        _leaving = _leaving or for_good
         children = list(_running)
     for child in children:
         _signal_group(child, signal.SIGTERM)

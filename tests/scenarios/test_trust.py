@@ -56,6 +56,8 @@ def test_unsafe_until_trusted_and_again_when_the_section_changes(
         assert gitwatch("status", "--verify", "--strict", git.path).returncode == 1
         refused = gitwatch("status", "--porcelain=v2", git.path)
         assert (refused.returncode, refused.stdout) == (3, b"") and b"gitwatch trust" in refused.stderr
+        verified = gitwatch("verify", git.path).stdout
+        assert verified.startswith(b"verified 0 repositories: 0 differ from git; 1 not compared ")
         assert list(ran.iterdir()) == []
 
     is_unsafe()
