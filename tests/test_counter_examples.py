@@ -105,6 +105,32 @@ def test_files_outside_of_a_sparse_checkout_beyond_a_link(client: Client, git: G
     expect_git_s(client, git)
 
 
+@pytest.mark.parametrize("followed", [True, False])
+def test_what_a_submodule_leaves_behind_is_an_ordinary_directory(client: Client, git: Git, followed: bool) -> None:
+    """Its place had been watched as a submodule, and was not watched when the index no longer named it."""
+    inner = Git(git.path.parent / "inner-origin")
+    inner.path.mkdir()
+    inner("init", "-q")
+    inner("commit", "-q", "--allow-empty", "-m", "inner")
+    git("checkout", "-q", "-b", "with-sub")
+    git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(inner.path), "sub")
+    git("commit", "-qm", "submodule")
+    if not followed:
+        git("config", "status.showUntrackedFiles", "all")
+    expect_git_s(client, git)
+    shutil.rmtree(git.path / "sub")
+    (git.path / "sub").mkdir()
+    expect_git_s(client, git)
+    (git.path / "sub/docs").mkdir()
+    expect_git_s(client, git)
+    git("checkout", "-q", "-f", "main")
+    expect_git_s(client, git)
+    write(git.path / "sub/docs/file", b"1\n")
+    expect_git_s(client, git)
+    (git.path / "sub/docs/file").unlink()
+    expect_git_s(client, git)
+
+
 def test_a_submodule_that_is_taken_away_leaves_its_place_to_the_worktree_around_it(client: Client, git: Git) -> None:
     inner = Git(git.path.parent / "inner-origin")
     inner.path.mkdir()

@@ -284,7 +284,9 @@ class RepositoryState:
                         self._conflicts.add(path)
 
     def _may_be_unwatched(self, path: bytes, old: Index) -> bool:
-        row = self.index.find(path)
+        row, before = self.index.find(path), old.find(path)
+        if before is not None and old.stat_fields(before)[6] == GITLINK:
+            return True  # what a submodule leaves behind is an ordinary directory
         if row is None:
             return False
         if self.index.stat_fields(row)[6] == GITLINK:

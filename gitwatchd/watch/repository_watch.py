@@ -58,6 +58,8 @@ class RepositoryWatch:
         self.attributes: set[bytes] = set()
         """Directories in which a `.gitattributes` was seen, relative; for the incremental level. Replaced, never
         changed: two threads look at it."""
+        self.gitlinks: frozenset[bytes] = frozenset()
+        """Those of the index when it was walked; the walking thread's own."""
         self.rules: object = None
         """What the ignore rules outside of the worktree were when it was walked; the walking thread's own."""
         self.placed: int | None = None

@@ -72,7 +72,10 @@ class RepositoryWalk:
         tree = read_tree(self._location, config)
         start: set[bytes] = set()
         submodules: set[bytes] = set()
-        for directory in directories - {TRACKED, GIT_DIRECTORIES}:
+        # What a submodule that left the index leaves behind is an ordinary directory.
+        left = self._watch.gitlinks - tree.gitlinks
+        self._watch.gitlinks = tree.gitlinks
+        for directory in (directories | left) - {TRACKED, GIT_DIRECTORIES}:
             relevant = _nearest_relevant(tree, directory)
             if relevant is None:
                 continue
@@ -86,7 +89,10 @@ class RepositoryWalk:
     def _walk_tree(
         self, location: Location, config: RepositoryConfig, prefix: bytes, start: list[bytes], depth: int
     ) -> None:
-        self._walk(read_tree(location, config), prefix, start, (), depth)
+        tree = read_tree(location, config)
+        if depth == 0:
+            self._watch.gitlinks = tree.gitlinks
+        self._walk(tree, prefix, start, (), depth)
 
     def _walk(self, tree: Tree, prefix: bytes, start: Collection[bytes], gitlinks: Iterable[bytes], depth: int) -> None:
         found = Found(files=[] if depth == 0 and b"" in start else None)
