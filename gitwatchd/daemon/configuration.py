@@ -11,6 +11,7 @@ The parser (and tomllib, 16 ms) is imported when there is a file to read.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -79,6 +80,9 @@ class Configuration:
         except (FileNotFoundError, NotADirectoryError):
             found = None
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self.note()  # it says nothing of the file: again in a moment, when descriptors may be free
+                return
             found = error.strerror or str(error)
         if found == self._found:
             return
