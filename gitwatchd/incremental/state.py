@@ -6,6 +6,8 @@ Invariant: after `advance` ends normally, `entries()` are the judge's bytes for 
 Invariant: whatever it cannot tell exactly raises Inexact; the state is then worth nothing and git is asked (L3), whose
 answer primes a new one.
 Invariant: no advance costs more than what changed, however many files there are.
+Longer than its neighbours: priming, taking in an index and looking at paths change the same five containers, and a cut
+between them would pass all five around. What has a state of its own was moved out (staged, newest, untracked, records).
 """
 
 from __future__ import annotations
