@@ -15,7 +15,7 @@ from gitwatchd.errors import EnvironmentFailure
 STDOUT = 1
 STDERR = 2
 
-_ASCII_FORMS = {ord("↑"): "^", ord("↓"): "v", ord("…"): "~"}
+_ASCII_FORMS = {**dict.fromkeys(map(ord, "↑⇡"), "^"), **dict.fromkeys(map(ord, "↓⇣"), "v"), ord("…"): "~"}
 """For a terminal that is not UTF-8; everything else that it lacks becomes `?`."""
 
 

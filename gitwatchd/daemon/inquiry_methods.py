@@ -361,6 +361,8 @@ def _branch_to_wire(branch: Branch, repository: Repository, worktrees: Mapping[R
         "current": branch.current, "worktree": text_or_bytes(branch.worktree),
         "author": text_or_bytes(branch.author), "date": branch.date, "subject": text_or_bytes(branch.subject),
         "dirty": None if facts is None else facts.dirty,
+        "staged": None if counts is None else counts.staged,
+        "unstaged": None if counts is None else counts.unstaged,
         "modified": None if counts is None else counts.modified,
         "untracked": None if counts is None else counts.untracked,
         "deleted": None if counts is None else counts.deleted,

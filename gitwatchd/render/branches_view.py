@@ -19,9 +19,11 @@ from gitwatchd.render.table import (
     age_shown,
     ago_shown,
     cell_of,
+    changes_cell,
     draw_columns,
     line_of,
     path_shown,
+    tracking_cell,
 )
 from gitwatchd.render.text import clip_start, counted, shown
 
@@ -45,22 +47,15 @@ def _upstream_cell(branch: Any, _frame: Frame) -> Cell:
 
 
 def _tracking_cell(branch: Any, _frame: Frame) -> Cell:
-    if branch["gone"]:
-        return cell_of("gone", "attention")
-    if branch["ahead"] is None:
+    if branch["upstream"] is None:
         return Cell()
-    parts = [f"{arrow}{branch[key]}" for arrow, key in (("↑", "ahead"), ("↓", "behind")) if branch[key]]
-    return cell_of(" ".join(parts), "tracking") if parts else cell_of("=")
+    return tracking_cell(branch["ahead"], branch["behind"], gone=branch["gone"])
 
 
 def _changes_cell(branch: Any, _frame: Frame) -> Cell:
     if branch["dirty"] is None:
         return Cell()
-    if not branch["dirty"]:
-        return cell_of("clean", "clean")
-    words = (("m", "modified"), ("u", "untracked"), ("d", "deleted"), ("!", "conflicted"))
-    text = " ".join(f"{branch[key]}{letter}" for letter, key in words if branch[key])
-    return cell_of(text, "conflict" if branch["conflicted"] else "changed")
+    return changes_cell(branch["staged"], branch["unstaged"], branch["untracked"], branch["conflicted"])
 
 
 def _status_cell(branch: Any, frame: Frame) -> Cell:

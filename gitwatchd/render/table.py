@@ -80,8 +80,8 @@ def row_of(location: Location, facts: Facts | None, standing: Standing) -> Row:
         ahead=bool(upstream and upstream.ahead),
         behind=bool(upstream and upstream.behind),
         branch=_branch_cell(facts),
-        changes=_BARE if location.bare else _EMPTY if counts is None else _changes_cell(counts),
-        tracking=_tracking_cell(upstream),
+        changes=_BARE if location.bare else _EMPTY if counts is None else _counts_cell(counts),
+        tracking=tracking_cell(upstream.ahead, upstream.behind, gone=upstream.gone) if upstream else _EMPTY,
         action=_action_cell(facts.action),
         stashes=cell_of(str(facts.stashes)) if facts.stashes else _EMPTY,
         url=_url_cell(upstream),
@@ -109,26 +109,25 @@ def _branch_cell(facts: Facts) -> Cell:
     return cell_of(f"({shown(facts.oid[:_OID_DIGITS])})", _ATTENTION)
 
 
-def _changes_cell(counts: Counts) -> Cell:
-    parts = [
-        f"{symbol}{count}"
-        for symbol, count in (
-            ("+", counts.staged), ("~", counts.unstaged), ("?", counts.untracked), ("!", counts.conflicted),
-        )
-        if count
-    ]  # fmt: skip
-    return cell_of(" ".join(parts), _CONFLICT if counts.conflicted else _CHANGED) if parts else _CLEAN
+def _counts_cell(counts: Counts) -> Cell:
+    return changes_cell(counts.staged, counts.unstaged, counts.untracked, counts.conflicted)
 
 
-def _tracking_cell(upstream: Tracking | None) -> Cell:
-    if upstream is None:
-        return _EMPTY
-    if upstream.gone:
+def changes_cell(staged: int, unstaged: int, untracked: int, conflicted: int) -> Cell:
+    """With the prompt's signs and in its order, so that `!4` is the same wherever it stands."""
+    counts = (("~", conflicted), ("+", staged), ("!", unstaged), ("?", untracked))
+    parts = [f"{sign}{count}" for sign, count in counts if count]
+    return cell_of(" ".join(parts), _CONFLICT if conflicted else _CHANGED) if parts else _CLEAN
+
+
+def tracking_cell(ahead: int | None, behind: int | None, *, gone: bool) -> Cell:
+    """Ahead None: there is nothing to compare, as no commit was made yet."""
+    if gone:
         return cell_of("gone", _ATTENTION)
-    parts = [f"{arrow}{count}" for arrow, count in (("↑", upstream.ahead), ("↓", upstream.behind)) if count]
-    if not parts and upstream.ahead is None:
-        return _EMPTY  # nothing to compare: no commit yet
-    return cell_of(" ".join(parts), _TRACKING) if parts else _LEVEL
+    parts = [f"{arrow}{count}" for arrow, count in (("⇣", behind), ("⇡", ahead)) if count]
+    if not parts:
+        return _EMPTY if ahead is None else _LEVEL
+    return cell_of(" ".join(parts), _TRACKING)
 
 
 def _action_cell(action: Action | None) -> Cell:
@@ -276,7 +275,10 @@ COLUMNS = tuple(_BY_NAME)
 """The names of all columns."""
 DEFAULT_COLUMNS = COLUMNS[:10]
 
-_LEGEND = "+staged ~unstaged ?untracked !conflicted   ↑ahead ↓behind =level with upstream"
+_LEGENDS = (
+    "~conflicted +staged !unstaged ?untracked   ⇣behind ⇡ahead =level with upstream",
+    "~conflicted +staged !unstaged ?untracked   ⇣behind ⇡ahead",
+)
 
 
 class NoSuchColumn(ValueError):
@@ -320,7 +322,8 @@ def status_table(
     if not rows:
         return _summary_lines(rows, width)
     drawn = draw_columns(rows, [_BY_NAME[name] for name in columns], DEFAULT_COLUMNS, frame, width, colour, links=links)
-    legend = [line_of(_LEGEND, width)] if {"changes", "status"}.intersection(columns) else []
+    fitting = next((text for text in _LEGENDS if width is None or len(text) <= width), _LEGENDS[-1])
+    legend = [line_of(fitting, width)] if {"changes", "status"}.intersection(columns) else []
     return "".join([*legend, drawn, _summary_lines(rows, width)])
 
 

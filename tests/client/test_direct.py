@@ -28,7 +28,7 @@ def test_table_without_a_daemon(daemon: FakeDaemon, gitwatch: Gitwatch, two: Pat
     assert (done.returncode, done.stderr) == (0, b"")
     rows = [line.split() for line in done.stdout.decode().splitlines()]
     assert [row[:3] for row in rows[2:]] == [
-        ["clean", "main", "clean"], ["dirty", "main", "~1"], ["2", "repositories:", "1"],
+        ["clean", "main", "clean"], ["dirty", "main", "!1"], ["2", "repositories:", "1"],
     ]  # fmt: skip
     assert not daemon.pids() and not (daemon.directory / "run").exists()
 

@@ -63,7 +63,7 @@ def test_early_lines_have_their_places_whatever_else_will_come() -> None:
         frame=Frame(b"/home/u/src", b"/home/u", NOW), width=80, colour={},
     )  # fmt: skip
     assert [line.split() for line in lines] == [
-        ["a", "main", "+3", "~2", "?1", "!1", "↑2", "↓3"],
+        ["a", "main", "~1", "+3", "!2", "?1", "⇣3", "⇡2"],
         ["~/other", "main", "clean", "=", "failed:", "no"],
     ]
     assert lines[0].index("main") == lines[1].index("main")
@@ -72,9 +72,9 @@ def test_early_lines_have_their_places_whatever_else_will_come() -> None:
 
 def test_everything_there_is_to_say() -> None:
     assert draw([row(facts=BUSY), row(b"/home/u/other", CLEAN), row(b"/home/u/src/c", CLEAN, State.STALE, "busy")]) == [
-        "+staged ~unstaged ?untracked !conflicted   ↑ahead ↓behind =level with upstream",
+        "~conflicted +staged !unstaged ?untracked   ⇣behind ⇡ahead =level with upstream",
         "REPOSITORY  BRANCH  CHANGES      REMOTE  ACTION        STASHES  CHANGED  NOTE",
-        "a           main    +3 ~2 ?1 !1  ↑2 ↓3   rebase-i 2/5  4        2h",
+        "a           main    ~1 +3 !2 ?1  ⇣3 ⇡2   rebase-i 2/5  4        2h",
         "~/other     main    clean        =                              5s",
         "c           main    clean        =                              5s       stale: busy",
         "3 repositories: 1 dirty, 1 ahead, 1 behind, 1 stale",
@@ -194,14 +194,14 @@ def test_columns_with_gitoverits_names() -> None:
     )  # fmt: skip
     cells = re.split("  +", text.splitlines()[2])
     assert cells == [
-        "a", "+3 ~2 ?1 !1 ↑2 ↓3 rebase-i 2/5", "main:origin/main", "origin/main", "gl:o/r", "A <a@b>", "2h",
+        "a", "~1 +3 !2 ?1 ⇣3 ⇡2 rebase-i 2/5", "main:origin/main", "origin/main", "gl:o/r", "A <a@b>", "2h",
     ]  # fmt: skip
 
 
 def test_colour_repeats_what_words_say() -> None:
     rows = [row(facts=BUSY), row(b"/x", None, State.UNSAFE, "why")]
     plain, coloured = draw(rows), draw(rows, colour=True)
-    assert "\x1b[31m+3 ~2 ?1 !1\x1b[0m" in coloured[2]
+    assert "\x1b[31m~1 +3 !2 ?1\x1b[0m" in coloured[2]
     assert [re.sub("\x1b\\[[0-9]*m", "", line).rstrip() for line in coloured] == plain
 
 

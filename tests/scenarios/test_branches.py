@@ -118,10 +118,10 @@ def test_table_and_columns(gitwatch: Gitwatch) -> None:
     assert lines[:6] == [
         "  BRANCH     UPSTREAM          REMOTE  CHANGES",
         "  Mine",
-        "  feature/x  origin/feature/x  ↑1",
-        "* main       origin/main       =       1u",
+        "  feature/x  origin/feature/x  ⇡1",
+        "* main       origin/main       =       ?1",
         "  side       origin/side       gone",
-        "+ zone       origin/zone       =       1m 1d",
+        "+ zone       origin/zone       =       !2",
     ]
     assert lines[6].startswith("5 branches, 1 gone")
     every = "-,branch,head,upstream,status,ahead,behind,gone,current,worktree,date,author,subject"

@@ -136,7 +136,7 @@ def test_json_forms(gitwatch: Gitwatch, fleet: Path) -> None:
     ]
     lines = gitwatch("status", "--jsonl", "-w", "dirty", fleet).stdout.splitlines()
     assert [json.loads(line)["name"] for line in lines] == ["api"]
-    assert gitwatch("status", "--format=table", fleet).stdout.startswith(b"+staged")
+    assert gitwatch("status", "--format=table", fleet).stdout.startswith(b"~conflicted")
 
 
 def test_lines_are_counted_when_asked_for(gitwatch: Gitwatch, fleet: Path) -> None:
