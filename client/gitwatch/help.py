@@ -98,15 +98,28 @@ is known from the last fetch. Not looked at: tags, notes, ignored files.
 
 Exit 0: nothing. Exit 1: something, or something could not be checked.
 
-  --json                an array of {path, name, unsaved, state, fetched_at, reasons}, README explains reasons
+  --json                an array of {path, name, unsaved, state, fetched_at, reasons}
   --timeout S           answer within S seconds
   --no-progress         no progress on the terminal
+
+A reason is a map with `kind`, and what that kind has:
+  uncommitted           staged, unstaged, untracked, conflicted: entries of git's status
+  action                note: the merge, rebase ... in progress
+  stashed               count
+  unpushed              branch, count, upstream, gone: commits of a branch that are on no remote
+  no_remote             branch, count: commits of a branch in a repository without any remote
+  detached              count, oid, worktree: commits of a detached HEAD that are on no branch, tag or remote; worktree
+                        is the git dir of one that is not there any more
+  unchecked             note: why it could not be looked at
+With `submodule` it is about that one (its path, or its git dir when it is checked out nowhere). Branches and stashes
+are told once for a repository with linked worktrees, which are looked at wherever they lie. A remote on the same disk
+counts as a remote. What only the reflog still has is not looked at either.
 """,
     "branches": """\
 usage: gitwatch branches [OPTION...] [PATH]
 
 The local branches of the repository that holds PATH (by default the current directory): upstream, ahead and
-behind, worktree, author, age, subject of the tip. CHANGES: m modified, u untracked, d deleted, ! conflicted.
+behind, worktree (* this one has it checked out, + another), author, age, subject of the tip.
 
   -g, --glob PATTERN    only branches whose name matches
   -r, --regex PATTERN   only branches in whose name it is found
@@ -122,6 +135,10 @@ behind, worktree, author, age, subject of the tip. CHANGES: m modified, u untrac
   -p, --print EXPR      the value of EXPR for each branch, one a line
   -0, --print0          with --print: ended by NUL, not by newline
   --timeout S           answer within S seconds
+
+In JSON, null where it is not known or does not apply: repo (the worktree asked about), branch, head, upstream, remote,
+url, ahead, behind, gone, current, worktree (that has it checked out), author, date (of the committer, epoch seconds),
+subject; and of that worktree dirty, staged, unstaged, modified, untracked, deleted, conflicted, submodules, action.
 """,
     "roots": """\
 usage: gitwatch roots add [--include-ignored] PATH

@@ -45,7 +45,7 @@ Fields of the report, None when not known:
   git_dir common_dir bare state reason hint watch as_of age_ms oid detached unborn summary tag stashes index_size
   skip_worktree assume_unchanged submodules worktrees fetched_at
   upstream.name .remote .url .ahead .behind .gone     push.(the same)
-  counts.staged .unstaged .untracked .conflicted .staged_new .staged_modified ... (README lists all)
+  counts.staged .unstaged .untracked .conflicted .staged_new .staged_modified ... (help report has all)
   action.name .step .total
   lines.added .removed     what git diff counts, staged and not
   fetch_failed pull_failed push_failed pulled pushed remote_reason     (with --fetch, --pull-safe, --push-safe)

@@ -1,4 +1,4 @@
-"""The recipes of README for tmux and starship, tried for real."""
+"""The recipes of README for tmux and starship, and the one of `help protocol` for Python, tried for real."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from gitwatch.topics import TOPICS
 
 from tests.shells.terminal import Terminal, lacks
 from tests.zoo.commands import Git
@@ -74,3 +76,12 @@ def test_starship(daemon: Daemon, runtime: Path, nasty: Git, tmp_path: Path) -> 
     done = subprocess.run([starship, "prompt"], cwd=nasty.path, env=env, capture_output=True, timeout=60, check=True)
     assert f"{NAME} ?1" in done.stdout.decode()
     assert not list(tmp_path.rglob("PWNED"))
+
+
+def test_python(daemon: Daemon, runtime: Path, repository: Callable[..., Git], tmp_path: Path) -> None:
+    git = repository({"a": b"1\n"}, "code")
+    (git.path / "new").write_bytes(b"x")
+    code = textwrap.dedent(TOPICS["protocol"].split("msgpack`:\n")[1].split("In Neovim")[0])
+    env = {**os.environ, "XDG_RUNTIME_DIR": str(runtime), "HOME": str(git.path.parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60, check=True)
+    assert done.stdout.decode() == f"{git.path} main fresh True\n"
