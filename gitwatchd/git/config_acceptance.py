@@ -38,6 +38,8 @@ _READ_SECTIONS = frozenset(
 )  # fmt: skip
 """Of which some git reads something for a status. It looks at no other (alias, merge, credential, a tool's own)."""
 _OWN_SECTION, _OWN_KEYS = b"extensions", frozenset((b"core.bare", b"core.repositoryformatversion", b"core.worktree"))
+_FIRST_COUNTS = {b"diff.renamelimit": b"status.renamelimit", b"diff.renames": b"status.renames"}
+"""A status looks at the first line of these, and need not look at any where it has the key beside it."""
 _READ_AT_TIMES = frozenset((b"branch", b"remote", b"url"))
 
 _REFSPEC = re.compile(rb"\+?(?!-)[A-Za-z0-9_@-]+(?:/[A-Za-z0-9_@+-]+(?:\.[A-Za-z0-9_@+-]+)*)*(/\*)?"
@@ -194,7 +196,13 @@ def find_unsettled(entries: Iterable[Entry]) -> bytes | None:
 
 def note_accepted(entries: Iterable[Entry]) -> None:
     """git answered under these."""
-    last = {entry.key: entry for entry in entries}  # of many keys it looks at no other
-    for line in doubtful(last.values()):
+    looked_at: dict[bytes, Entry] = {}
+    for entry in entries:
+        if entry.key not in _FIRST_COUNTS or entry.key not in looked_at:
+            looked_at[entry.key] = entry  # of many keys it looks at the last one only
+    for key, instead in _FIRST_COUNTS.items():
+        if instead in looked_at:
+            looked_at.pop(key, None)
+    for line in doubtful(looked_at.values()):
         if len(_accepted) < _MOST_ACCEPTED and line[0].partition(b".")[0] not in _READ_AT_TIMES:
             _accepted.add(line)

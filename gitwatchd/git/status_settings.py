@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from enum import Enum
 
-from gitwatchd.git.config_file import BadValue, find_boolean, find_integer
+from gitwatchd.git.config_file import BadValue, find_boolean
 from gitwatchd.git.config_walk import Entry
 from gitwatchd.git.repository_config import RepositoryConfig
 
@@ -45,25 +45,10 @@ class StatusSettings:
     trust_ctime: bool
     ignore_stat: bool
     autocrlf: AutoCrlf
-    eol: bytes | None
-    """core.eol: b"lf", b"crlf" or b"native"."""
-    safecrlf: bytes | None
-    """core.safecrlf in lower case. It changes what git says, never what it finds."""
     untracked_files: UntrackedFiles
     renames: Renames
     """status.renames, else the first diff.renames, else RENAMES."""
-    rename_limit: int | None
-    relative_paths: bool
-    quote_path: bool
-    submodule_summary: bool
-    """Long format only; the porcelain formats do not follow it."""
-    ahead_behind: bool
-    """Long format only."""
     sparse_checkout: bool
-    ignore_submodules: bytes | None
-    """diff.ignoreSubmodules."""
-    submodule_ignore: dict[bytes, bytes]
-    """submodule.<name>.ignore of the configuration (it wins over .gitmodules, which is not read here)."""
 
     @property
     def stat_is_default(self) -> bool:
@@ -97,18 +82,9 @@ def status_settings(config: RepositoryConfig) -> StatusSettings:
         trust_ctime=config.get_bool(b"core.trustctime", default=True),
         ignore_stat=config.get_bool(b"core.ignorestat", default=False),
         autocrlf=_autocrlf(config),
-        eol=_one_of(config, b"core.eol", (b"lf", b"crlf", b"native")),
-        safecrlf=_lowered(config, b"core.safecrlf"),
         untracked_files=_untracked_files(config),
         renames=_renames(config),
-        rename_limit=_rename_limit(config),
-        relative_paths=config.get_bool(b"status.relativepaths", default=True),
-        quote_path=config.get_bool(b"core.quotepath", default=True),
-        submodule_summary=config.get_bool(b"status.submodulesummary", default=False),
-        ahead_behind=config.get_bool(b"status.aheadbehind", default=True),
         sparse_checkout=config.get_bool(b"core.sparsecheckout", default=False),
-        ignore_submodules=_lowered(config, b"diff.ignoresubmodules"),
-        submodule_ignore=_submodule_ignore(config),
     )
 
 
@@ -120,16 +96,6 @@ def _text(config: RepositoryConfig, key: bytes) -> bytes | None:
     return None if entry is None else entry.value
 
 
-def _lowered(config: RepositoryConfig, key: bytes) -> bytes | None:
-    value = config.get(key)
-    return None if value is None else value.lower()
-
-
-def _one_of(config: RepositoryConfig, key: bytes, known: tuple[bytes, ...]) -> bytes | None:
-    value = _lowered(config, key)
-    return value if value in known else None
-
-
 def _check_stat_minimal(config: RepositoryConfig) -> bool:
     # git overlooks other words, so the last of the two known ones counts.
     words = [value.lower() for value in config.get_all(b"core.checkstat")]
@@ -138,7 +104,7 @@ def _check_stat_minimal(config: RepositoryConfig) -> bool:
 
 
 def _autocrlf(config: RepositoryConfig) -> AutoCrlf:
-    if _lowered(config, b"core.autocrlf") == b"input":
+    if (config.get(b"core.autocrlf") or b"").lower() == b"input":
         return AutoCrlf.INPUT
     return AutoCrlf.TRUE if config.get_bool(b"core.autocrlf", default=False) else AutoCrlf.FALSE
 
@@ -166,16 +132,6 @@ def _renames(config: RepositoryConfig) -> Renames:
     return Renames.RENAMES if value else Renames.NO
 
 
-def _rename_limit(config: RepositoryConfig) -> int | None:
-    entry = _status_or_first_diff(config, b"renamelimit")
-    if entry is None:
-        return None
-    value = find_integer(entry.value)
-    if value is None:
-        raise BadValue(entry.key, entry.value, "numeric")
-    return value
-
-
 def _status_or_first_diff(config: RepositoryConfig, name: bytes) -> Entry | None:
     """The last of status.*, else the FIRST of diff.*: `git status` takes diff.* only while it has none, so a value in
     ~/.gitconfig wins over the repository's own."""
@@ -184,12 +140,3 @@ def _status_or_first_diff(config: RepositoryConfig, name: bytes) -> Entry | None
         return own
     others = config.find_all(b"diff." + name)
     return others[0] if others else None
-
-
-def _submodule_ignore(config: RepositoryConfig) -> dict[bytes, bytes]:
-    found = {}
-    for name in config.subsections(b"submodule"):
-        value = config.get(b"submodule." + name + b".ignore")
-        if value is not None:
-            found[name] = value
-    return found

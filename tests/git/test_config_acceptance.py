@@ -87,6 +87,20 @@ def test_what_a_later_line_hid_was_not_taken() -> None:
     assert find_unproven([hidden]) == b"index.threads"
 
 
+@pytest.mark.parametrize("taken", ["diff", "status"])
+@pytest.mark.parametrize("name", ["renames", "renameLimit"])
+def test_what_an_earlier_line_or_status_s_own_hid_was_not_taken(
+    repository: Make, analysed: Callable[[Git], Outcome], name: str, taken: str
+) -> None:
+    first, second = repository({"a": b"1\n"}, name="first"), repository({"a": b"1\n"}, name="second")
+    first("config", "--add", f"{taken}.{name}", "3")
+    for git in (first, second):
+        git("config", "--add", f"diff.{name}", "zebra")
+    assert isinstance(analysed(first), Analysed)
+    assert ask_judge(second.path).exit == 128
+    assert isinstance(analysed(second), Failed)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

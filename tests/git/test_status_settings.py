@@ -27,7 +27,6 @@ def test_a_new_repository_has_gits_defaults(repository: Callable[..., Run]) -> N
     assert settings.file_mode
     assert settings.untracked_files is UntrackedFiles.NORMAL
     assert settings.renames is Renames.RENAMES
-    assert settings.submodule_ignore == {}
 
 
 @pytest.mark.parametrize(
@@ -75,15 +74,11 @@ def test_renames_are_detected_when_git_status_detects_them(
 def test_text_settings_are_typed(repository: Callable[..., Run]) -> None:
     run = repository()
     run("config", "core.autocrlf", "Input")
-    run("config", "core.eol", "CRLF")
     run("config", "status.showUntrackedFiles", "all")
-    run("config", "submodule.Sub/x.ignore", "dirty")
     settings = settings_of(run)
     assert settings.autocrlf is AutoCrlf.INPUT
     assert settings.converts_line_ends
-    assert settings.eol == b"crlf"
     assert settings.untracked_files is UntrackedFiles.ALL
-    assert settings.submodule_ignore == {b"Sub/x": b"dirty"}
 
 
 def test_what_ends_git_status_is_refused(repository: Callable[..., Run]) -> None:
