@@ -17,12 +17,14 @@ QueryId = NewType("QueryId", int)
 
 
 class Level(Enum):
-    """How an answer was made (DESIGN.md 2)."""
+    """How an answer was made; `doctor` counts them. ARCHITECTURE.md says why there is no L2."""
 
     L0 = "L0"
+    """From memory: nothing changed since the last one."""
     L1 = "L1"
-    L2 = "L2"
+    """In the daemon or a worker, without git."""
     L3 = "L3"
+    """By git itself."""
 
 
 # ---- events

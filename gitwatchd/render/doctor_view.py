@@ -13,7 +13,7 @@ others after them under their own names, so that a part can tell more without a 
     watches {used, budget, wanted, descriptors, discovery}
     watches_by_repository {path: watches}, the largest
     repositories {total, by_state {..}, by_watch {..}}
-    answers {L0, L1, L2, L3}
+    answers {L0, L1, L3}
     audits {done, wrong, unreported}
     pool {workers, running, queued, at_most}
     problems [{what, hint}]
@@ -44,7 +44,6 @@ _TITLES = {
 _LEVELS = {
     "L0": "from memory",
     "L1": "in the daemon",
-    "L2": "git, changed paths only",
     "L3": "git, everything",
 }
 _LAST = ("problems", "errors")

@@ -132,7 +132,7 @@ def test_the_copy_of_a_changed_index_is_never_used_again(
 def test_an_edit_in_the_second_of_the_last_add_is_seen_through_the_copy(
     repository: Make, cache: bytes, snapshot_of: Callable[[Git], IndexSnapshot]
 ) -> None:
-    # FACTS 8 trap 3: same size, same second. Frozen by utime, so that it does not depend on the test's speed.
+    # Same size, same second. Frozen by utime, so that it does not depend on the test's speed.
     git = repository({"a": b"1"})
     index = git.path / ".git/index"
     second = 10**9 * 1_700_000_000

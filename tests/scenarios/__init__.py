@@ -1,1 +1,1 @@
-"""The scenarios of SCENARIOS.md, end to end: the real daemon, the real command, real git."""
+"""What happens to repositories and to the daemon, end to end: the real daemon, the real command, real git."""

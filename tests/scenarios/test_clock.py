@@ -1,4 +1,4 @@
-"""The clock is stepped by an hour and more, and times of files lie in the future. Scenario 16.
+"""The clock is stepped by an hour and more, and times of files lie in the future.
 
 The daemon's own clock, injected: what `time.time` gives it is moved, not the host's.
 """

@@ -1,4 +1,4 @@
-"""Scenario 12 and file systems whose server dies: nothing hangs, nothing is claimed, and all of it heals."""
+"""File systems whose server dies: nothing hangs, nothing is claimed, and all of it heals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is killed, stopped or told to end: the next command answers truly. Scenarios 21, 22, 23."""
+"""What is killed, stopped or told to end: the next command answers truly."""
 
 from __future__ import annotations
 
@@ -117,7 +117,6 @@ def test_sigterm_while_requests_are_open(held_daemon: Daemon, hanging_git: Hangi
 
 
 def test_a_stopped_daemon_costs_a_client_no_more_than_its_time(gitwatch: Gitwatch, daemon: Daemon, git: Git) -> None:
-    """Scenario 21."""
     assert gitwatch.porcelain(git.path) == judge(git.path)
     os.kill(daemon.pid, signal.SIGSTOP)
     try:
@@ -137,7 +136,7 @@ def test_a_stopped_daemon_costs_a_client_no_more_than_its_time(gitwatch: Gitwatc
 
 
 def test_no_command_waits_for_a_stopped_daemon(gitwatch: Gitwatch, daemon: Daemon, git: Git) -> None:
-    """Scenario 21, without a --timeout: each says why and exits 4."""
+    """Without a --timeout: each says why and exits 4."""
     assert gitwatch.porcelain(git.path) == judge(git.path)
     commands = (
         ("status",), ("status", "--jsonl", git.path), ("status", "--no-wait"), ("roots", "list"),
@@ -158,7 +157,6 @@ def test_no_command_waits_for_a_stopped_daemon(gitwatch: Gitwatch, daemon: Daemo
 
 
 def test_ten_clients_at_once_start_one_daemon(gitwatch: Gitwatch, git: Git) -> None:
-    """Scenario 22."""
     processes = [gitwatch.start("status", "--porcelain=v2", "-z", git.path) for _ in range(10)]
     answers = [process.communicate(timeout=60) for process in processes]
     assert answers == [(judge(git.path), b"")] * 10
@@ -166,7 +164,7 @@ def test_ten_clients_at_once_start_one_daemon(gitwatch: Gitwatch, git: Git) -> N
 
 
 def test_a_stale_socket_and_somebody_else_s_pid_are_no_daemon(gitwatch: Gitwatch, git: Git) -> None:
-    """Scenario 23: the pid in the lock file is another process's by now."""
+    """The pid in the lock file is another process's by now."""
     assert gitwatch.porcelain(git.path) == judge(git.path)
     pid = gitwatch.daemon_pid()
     assert pid is not None
@@ -187,7 +185,7 @@ def test_a_stale_socket_and_somebody_else_s_pid_are_no_daemon(gitwatch: Gitwatch
 
 
 def test_a_socket_file_that_is_removed_ends_in_a_new_daemon(gitwatch: Gitwatch, git: Git) -> None:
-    """Scenario 23: the old one is out of everybody's reach; it must not keep a new one from starting."""
+    """The old one is out of everybody's reach; it must not keep a new one from starting."""
     assert gitwatch.porcelain(git.path) == judge(git.path)
     old = gitwatch.daemon_pid()
     assert old is not None

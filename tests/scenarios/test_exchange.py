@@ -1,4 +1,4 @@
-"""--fetch, --pull-safe, --push-safe (SCENARIOS 40): the user's git, which asks nobody and never hangs."""
+"""--fetch, --pull-safe, --push-safe: the user's git, which asks nobody and never hangs."""
 
 from __future__ import annotations
 

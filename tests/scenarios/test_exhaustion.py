@@ -1,4 +1,4 @@
-"""What there is not enough of: disk, descriptors, room in a pipe; and a thousand clients. Scenarios 7, 20, 27, 28."""
+"""What there is not enough of: disk, descriptors, room in a pipe; and a thousand clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios 31, 32, 33, 37: what kinds of repositories, branches and names there are, through the real command."""
+"""What kinds of repositories, branches and names there are, through the real command."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from tests.zoo.waiting import wait_until
 
 
 def test_a_commit_in_one_worktree_is_ahead_in_the_other(client: Client, zoo: Nursery) -> None:
-    """Scenario 31."""
     git = zoo.base("project")
     linked = Git(zoo.directory / "linked")
     git("worktree", "add", "-q", "--track", "-b", "work", str(linked.path), "main")
@@ -49,7 +48,6 @@ def test_a_commit_in_one_worktree_is_ahead_in_the_other(client: Client, zoo: Nur
 
 
 def test_a_submodule_through_its_life(client: Client, zoo: Nursery) -> None:
-    """Scenario 32."""
     git = zoo.base("outer")
     assert difference(client, git.path) is None
     sub = Git(git.path / "sub")
@@ -73,7 +71,7 @@ def test_a_submodule_through_its_life(client: Client, zoo: Nursery) -> None:
 
 
 def test_a_nested_repository_becomes_a_submodule(client: Client, zoo: Nursery) -> None:
-    """Scenario 32: it is listed for as long as it is none."""
+    """It is listed for as long as it is none."""
     git = zoo.base("outer")
     inner = zoo.small("outer/inner")
     assert difference(client, git.path) is None
@@ -113,7 +111,6 @@ def test_a_nested_repository_is_removed(client: Client, zoo: Nursery) -> None:
     ],
 )
 def test_heads_of_every_kind(gitwatch: Gitwatch, zoo: Nursery, builder: Builder, facts: dict[str, object]) -> None:
-    """Scenario 33."""
     git = builder(zoo, "one")
     (report,) = gitwatch.reports(git.path)
     assert {name: report[name] for name in facts} == facts
@@ -130,7 +127,7 @@ def test_heads_of_every_kind(gitwatch: Gitwatch, zoo: Nursery, builder: Builder,
 
 
 def test_odd_names_reach_the_caller_unchanged(gitwatch: Gitwatch, zoo: Nursery) -> None:
-    """Scenario 37, file names: newline, NFC and NFD, not UTF-8 …"""
+    """File names: newline, NFC and NFD, not UTF-8 …"""
     git = odd_names(zoo, "one")
     (git.path / "plain-dir").mkdir()
     assert gitwatch.porcelain(git.path) == judge(git.path)
@@ -153,7 +150,7 @@ def test_odd_names_reach_the_caller_unchanged(gitwatch: Gitwatch, zoo: Nursery) 
     ],
 )
 def test_odd_names_of_repositories_and_branches(gitwatch: Gitwatch, zoo: Nursery, name: bytes) -> None:
-    """Scenario 37, what a prompt or a terminal could act on."""
+    """What a prompt or a terminal could act on."""
     git = zoo.base(name)
     branch = b"x" + name.translate(None, b"\n\x1b[ ")
     git("checkout", "-q", "-b", branch)

@@ -1,4 +1,4 @@
-"""What is mounted over, or taken from, directories that matter: no event tells of it (SCENARIOS 12)."""
+"""What is mounted over, or taken from, directories that matter: no event tells of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios 10, 11, 13, 14: repositories appear, move, vanish and come back."""
+"""Repositories appear, move, vanish and come back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def names(client: Client, top: Path, **options: object) -> dict[str, str]:
 
 
 def test_removed_and_cloned_again_at_the_same_path(client: Client, root: Path, tmp_path: Path) -> None:
-    """Scenario 10."""
     git = Git(root / "first")
     origin = new_repository(tmp_path / "origin", {"b": b"2\n"})
     assert names(client, root) == {"first": "fresh"}
@@ -45,7 +44,7 @@ def test_removed_and_cloned_again_at_the_same_path(client: Client, root: Path, t
 
 
 def test_moved_within_out_of_and_into_the_root(client: Client, root: Path, tmp_path: Path) -> None:
-    """Scenario 11; and those that are gone are shown once."""
+    """Those that are gone are shown once."""
     first, second = root / "first", root / "group/second"
     assert names(client, root) == {"first": "fresh"}
     second.parent.mkdir()
@@ -73,7 +72,6 @@ def test_moved_within_out_of_and_into_the_root(client: Client, root: Path, tmp_p
 
 
 def test_the_root_itself_is_moved_away_and_back(client: Client, root: Path, tmp_path: Path) -> None:
-    """Scenario 11."""
     assert names(client, root) == {"first": "fresh"}
     root.rename(tmp_path / "away")
     assert client.call("status", [str(root)], {})["errors"] != []
@@ -84,7 +82,6 @@ def test_the_root_itself_is_moved_away_and_back(client: Client, root: Path, tmp_
 
 
 def test_new_repositories_below_a_root_appear_unasked(client: Client, root: Path, tmp_path: Path) -> None:
-    """Scenario 13."""
     origin = new_repository(tmp_path / "origin", {"b": b"2\n"})
     assert names(client, root) == {"first": "fresh"}
 
@@ -104,7 +101,6 @@ def test_new_repositories_below_a_root_appear_unasked(client: Client, root: Path
 
 
 def test_half_a_clone_is_no_repository_and_no_error(daemon: Daemon, client: Client, root: Path) -> None:
-    """Scenario 14."""
     assert names(client, root) == {"first": "fresh"}
     half = root / "half/.git"
     (half / "objects").mkdir(parents=True)
@@ -174,7 +170,6 @@ def test_nested_ignored_and_submodule_repositories(gitwatch: Gitwatch, zoo: Nurs
 def test_a_symlink_to_another_root_and_a_loop_count_once(
     gitwatch: Gitwatch, root: Path, repository: Callable[..., Git], tmp_path: Path
 ) -> None:
-    """Scenario 38."""
     elsewhere = repository({"a": b"1\n"}, "elsewhere/repo").path.parent
     (root / "loop").symlink_to(root)
     (root / "first/loop").symlink_to(root / "first")

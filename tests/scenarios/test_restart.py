@@ -81,7 +81,7 @@ def test_pending_is_said_where_nothing_is_known(
 def test_a_cache_that_cannot_be_used_costs_nothing_but_time(
     start_daemon: Callable[..., Daemon], git: Git, damage: str
 ) -> None:
-    """Scenario 20, end to end: the answers stay right, and the next restart has a cache again."""
+    """End to end: the answers stay right, and the next restart has a cache again."""
     first = start_daemon()
     with first.connect() as client:
         client.reports(git.path)
@@ -114,7 +114,7 @@ def test_a_cache_that_cannot_be_used_costs_nothing_but_time(
 def test_what_the_user_decided_survives_a_damaged_cache_and_a_kill(
     start_daemon: Callable[..., Daemon], gitwatch: Gitwatch, git: Git
 ) -> None:
-    """Scenario 19: kill -9 at any time; roots and trust are durable at once, the cache in the end."""
+    """SIGKILL at any time; roots and trust are durable at once, the cache in the end."""
     first = start_daemon()
     root = git.path.parent
     assert gitwatch("roots", "add", root).returncode == 0

@@ -92,7 +92,7 @@ def test_refresh_returns_when_everything_is_done(
 def test_what_the_kernel_does_not_report_is_found_by_verify_and_refresh(
     gitwatch: Gitwatch, root: Path, tmp_path: Path
 ) -> None:
-    """DESIGN.md 1: a write through a hard link outside of the tree raises no event in it."""
+    """A write through a hard link outside of the tree raises no event in it."""
     one, two = Git(root / "one"), Git(root / "two")
     for git in (one, two):
         assert gitwatch.porcelain(git.path) == judge(git.path)

@@ -1,4 +1,4 @@
-"""Scenario 36 and the trust of a repository's own filter drivers, through the real command."""
+"""What a repository brings along must not run; the trust of its own filter drivers; through the real command."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_unsafe_until_trusted_and_again_when_the_section_changes(
 def test_unpacking_a_hostile_archive_runs_nothing(
     gitwatch: Gitwatch, repository: Callable[..., Git], program: Callable[..., str], ran: Path, tmp_path: Path
 ) -> None:
-    """Scenario 36: no program that a repository names is run for any command, whether it is trusted or not."""
+    """No program that a repository names is run for any command, whether it is trusted or not."""
     git = repository({".gitattributes": b"*.txt diff=own\n", "a.txt": b"1\n", "b": b"1\n"}, "root/hostile")
     hooks = git.path / "hooks"
     hooks.mkdir()

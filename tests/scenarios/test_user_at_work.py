@@ -1,4 +1,4 @@
-"""Scenarios 4, 17, 18: the user's own git commands and ours do not get in each other's way."""
+"""The user's own git commands and ours do not get in each other's way."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ def asking(daemon: Daemon, path: Path) -> Iterator[list[str]]:
 def test_an_interactive_rebase_of_fifty_commits(
     daemon: Daemon, client: Client, repository: Callable[..., Git], tmp_path: Path
 ) -> None:
-    """Scenario 4."""
     git = repository({"file": b"first\n"})
     for number in range(50):
         (git.path / "file").write_bytes(b"%d\n" % number)
@@ -60,7 +59,6 @@ def test_an_interactive_rebase_of_fifty_commits(
 def test_a_stale_index_lock_is_left_alone_and_status_still_answers(
     client: Client, repository: Callable[..., Git]
 ) -> None:
-    """Scenario 17."""
     git = repository({"a": b"1\n", "b": b"1\n"})
     lock = git.path / ".git/index.lock"
     assert difference(client, git.path) is None
@@ -79,7 +77,6 @@ def test_a_stale_index_lock_is_left_alone_and_status_still_answers(
 def test_the_user_commits_in_a_loop_while_we_analyse(
     daemon: Daemon, client: Client, repository: Callable[..., Git]
 ) -> None:
-    """Scenario 18."""
     git = repository({f"d{n}/f": b"%d\n" % n for n in range(200)})
     index = git.path / ".git/index"
     with asking(daemon, git.path) as states:

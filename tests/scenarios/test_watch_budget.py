@@ -1,4 +1,4 @@
-"""Scenarios 5, 6, 7: inotify watches, queues, instances and descriptors run out, for real, and can be had again."""
+"""Inotify watches, queues, instances and descriptors run out, for real, and can be had again."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def edit_all(paths: list[Path], text: bytes) -> None:
 def test_the_least_recently_asked_are_polled_and_all_are_watched_again_when_the_limit_rises(
     start_daemon: Start, fleet: list[Path], root: Path
 ) -> None:
-    """Scenario 6, our own share of the kernel's limit."""
+    """Our own share of the kernel's limit."""
     namespace.require()
     daemon = start_daemon(before=namespace.entering({"watches": LIMIT}))
     with daemon.connect() as client:
@@ -92,7 +92,7 @@ def test_the_least_recently_asked_are_polled_and_all_are_watched_again_when_the_
 def test_a_repository_asked_about_often_takes_the_place_of_one_that_is_not(
     start_daemon: Start, fleet: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scenario 6: after its stay (a minute, cut short here)."""
+    """After its stay (a minute, cut short here)."""
     namespace.require()
     daemon = start_daemon(before=(*namespace.entering({"watches": LIMIT}), sys.executable, "-c", _IMPATIENT))
     with daemon.connect() as client:
@@ -118,7 +118,6 @@ runpy.run_module("gitwatchd", run_name="__main__")
 def test_discovery_gives_way_first_and_new_repositories_are_still_found(
     start_daemon: Start, fleet: list[Path], root: Path
 ) -> None:
-    """Scenario 6."""
     namespace.require()
     for number in range(60):
         (root / f"empty/{number}").mkdir(parents=True)
@@ -174,7 +173,7 @@ def test_another_program_takes_the_watches_and_gives_them_back(
     tmp_path: Path,
     hog: Callable[[int, int, Path], subprocess.Popen[bytes]],
 ) -> None:
-    """Scenario 6, ENOSPC from the kernel."""
+    """ENOSPC from the kernel."""
     namespace.require()
     daemon = start_daemon(before=namespace.entering({"watches": 390}))
     other = hog(daemon.pid, 290, tmp_path / "other")
@@ -192,7 +191,6 @@ def test_another_program_takes_the_watches_and_gives_them_back(
 
 
 def test_no_inotify_instance_for_us_and_then_one_and_then_more(start_daemon: Start, fleet: list[Path]) -> None:
-    """Scenario 7."""
     namespace.require()
     daemon = start_daemon(before=namespace.entering({"instances": 0}))
     with daemon.connect() as client:
@@ -214,7 +212,6 @@ def test_no_inotify_instance_for_us_and_then_one_and_then_more(start_daemon: Sta
 def test_out_of_descriptors_no_answer_is_wrong_and_it_recovers(
     start_daemon: Start, fleet: list[Path], root: Path
 ) -> None:
-    """Scenario 7."""
     daemon = start_daemon()
     with daemon.connect() as client:
         assert compare_all(client, fleet) == []
@@ -253,7 +250,7 @@ def test_out_of_descriptors_no_answer_is_wrong_and_it_recovers(
 def test_an_overflow_of_the_queue_is_counted_and_all_on_it_are_rescanned(
     start_daemon: Start, fleet: list[Path], root: Path
 ) -> None:
-    """Scenario 5: 50,000 touches while nobody reads, in a queue of 16,384."""
+    """50,000 touches while nobody reads, in a queue of 16,384."""
     busy = new_repository(root / "busy", {f"f{n}": b"" for n in range(10)}).path
     daemon = start_daemon()
     with daemon.connect() as client:

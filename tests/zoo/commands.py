@@ -23,7 +23,7 @@ JUDGE = (
     "--show-stash",
     "-z",
 )
-"""DESIGN.md section 1, word for word."""
+"""What answers are compared with, byte for byte."""
 
 
 @dataclass(frozen=True, slots=True)
