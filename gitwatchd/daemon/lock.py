@@ -4,6 +4,7 @@ Owns: the descriptor that holds the lock. Runs: serving thread. The kernel lets 
 ends, so there is no stale lock, and no pid to be mistaken for another process's.
 Invariant: while `acquire` has returned True, nobody else's has, for the same path.
 Never: unlinks the file (a second process may already wait on that inode); believes the pid written in it.
+Somebody else's removing it does no harm: who locks a new one finds the socket answering (`bind_socket`), and ends.
 """
 
 from __future__ import annotations
@@ -50,12 +51,6 @@ class DaemonLock:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
         return True
-
-    def is_in_place(self) -> bool:
-        """The lock is held and its file still has its name. Otherwise another daemon can start beside this
-        one.
-        """
-        return self._fd is not None and _is_at(self._fd, self._path)
 
     def release(self) -> None:
         if self._fd is not None:

@@ -260,10 +260,6 @@ class Watcher:
         watch = self._watches.get(path)
         return set() if watch is None else set(watch.attributes)
 
-    def watches_of(self, path: RepoPath) -> int:
-        watch = self._watches.get(path)
-        return 0 if watch is None else watch.table.count(watch)
-
     def _is_known_local(self, path: bytes) -> bool:
         """As `is_local`, on any thread: by the snapshot last read."""
         return self._mounts.mounts.is_local(path)

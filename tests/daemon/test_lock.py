@@ -46,12 +46,12 @@ def test_held_until_the_holder_is_killed(path: bytes) -> None:
     other = holder(path)
     assert answer(other) == "True"
     lock = DaemonLock(path)
-    assert not lock.acquire() and not lock.is_in_place()
+    assert not lock.acquire()
     assert read_holder(path) == other.pid
     other.kill()
     other.communicate()
     assert read_holder(path) == other.pid  # what is written says nothing about who lives
-    assert lock.acquire() and lock.is_in_place()
+    assert lock.acquire()
     assert read_holder(path) == os.getpid()
     lock.release()
 
@@ -76,13 +76,13 @@ def test_a_child_that_outlives_the_daemon_does_not_hold_it(path: bytes, wait_unt
         child.communicate(b"\n")
 
 
-def test_a_removed_file_is_noticed_and_a_new_one_locked(path: bytes) -> None:
+def test_where_the_file_was_removed_a_new_one_is_locked(path: bytes) -> None:
     first = DaemonLock(path)
     assert first.acquire()
     os.unlink(path)
-    assert not first.is_in_place()
     second = DaemonLock(path)
-    assert second.acquire() and second.is_in_place() and not first.is_in_place()
+    assert second.acquire()
+    assert not DaemonLock(path).acquire()
     first.release()
     second.release()
 
@@ -102,7 +102,7 @@ def test_a_file_removed_between_open_and_lock_is_not_taken_for_the_lock(
 
     monkeypatch.setattr(fcntl, "flock", remove_then_lock)
     lock = DaemonLock(path)
-    assert lock.acquire() and lock.is_in_place() and calls == 2
+    assert lock.acquire() and calls == 2
     assert not DaemonLock(path).acquire()
     lock.release()
 
