@@ -230,7 +230,7 @@ class Fleet:
         paths = self.configuration.settings.roots
         if not paths:
             return []
-        from gitwatchd.watch.mounts import read_mounts
+        from gitwatchd.mounts import read_mounts
 
         mounts = read_mounts()
         return [resolve_links(path, mounts.is_local) for path in paths]

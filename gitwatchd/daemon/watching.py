@@ -143,7 +143,7 @@ class Watching:
         self._fleet.roots.look(directory)
 
     def on_mounts(self, points: set[bytes]) -> None:
-        from gitwatchd.watch.mounts import lies_below
+        from gitwatchd.mounts import lies_below
 
         for path, repository in list(self._fleet.engine.repositories.items()):
             location = repository.location

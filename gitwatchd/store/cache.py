@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import msgpack
 
 from gitwatchd.model.repository import RepoPath
+from gitwatchd.mounts import read_mounts
 from gitwatchd.store.cache_reader import COLUMNS, SCHEMA, TABLE, CachedRepository, uri
 
 if TYPE_CHECKING:
@@ -46,28 +47,20 @@ _COLUMN_TYPES: dict[str, type] = {
     "verified_at": float, "asked_at": float, "fingerprint": bytes,
 }  # fmt: skip
 _MAY_BE_NULL = frozenset({"entries", "fingerprint"})
-_LOCAL_FILE_SYSTEMS = frozenset(b"ext2 ext3 ext4 xfs btrfs f2fs zfs bcachefs jfs reiserfs tmpfs ramfs overlay".split())
+_LOCAL_FILE_SYSTEMS = frozenset(
+    ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "bcachefs", "jfs", "reiserfs", "tmpfs", "ramfs", "overlay")
+)  # fmt: skip
 
 Row = tuple[object, ...]
 """The values of `COLUMNS`, as SQLite takes them."""
 
 
-def journal_mode(directory: bytes, mountinfo: bytes) -> str:
+def journal_mode(file_system: str) -> str:
     """`WAL` where the file system is known to be local, else `DELETE`.
 
     The WAL's shared memory does not work over a network, and a file system nobody heard of may be one.
-    `mountinfo` is the content of /proc/self/mountinfo; empty (no /proc) means nothing is known to be local.
     """
-    best, kind = -1, b""
-    for line in mountinfo.splitlines():
-        fields = line.split(b" ")
-        with suppress(ValueError, IndexError):
-            file_system = fields[fields.index(b"-", 6) + 1]
-            point = fields[4].replace(b"\\040", b" ").replace(b"\\011", b"\t").replace(b"\\134", b"\\")
-            beneath = point == b"/" or directory == point or directory.startswith(point + b"/")
-            if beneath and len(point) >= best:  # of two mounts on one place the later one is seen
-                best, kind = len(point), file_system
-    return "WAL" if kind in _LOCAL_FILE_SYSTEMS else "DELETE"
+    return "WAL" if file_system in _LOCAL_FILE_SYSTEMS else "DELETE"
 
 
 @dataclass(slots=True)
@@ -270,10 +263,10 @@ class _CacheFile:
         database = _connect(self._path)
         self._database, self._identity = database, _identity(self._path)
         try:
-            mountinfo = b""
-            with suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
-                mountinfo = mounts.read()
-            mode = journal_mode(os.path.realpath(os.path.dirname(self._path)), mountinfo)
+            file_system = ""
+            with suppress(OSError):
+                file_system = read_mounts().type_of(os.path.realpath(os.path.dirname(self._path)))
+            mode = journal_mode(file_system)
             database.execute(f"PRAGMA journal_mode = {mode}")
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from gitwatchd.git.layout import is_bare_layout, read_location
 from gitwatchd.model.repository import Location, RepoPath
-from gitwatchd.watch.mounts import Mounts, read_mounts
+from gitwatchd.mounts import Mounts, read_mounts
 from gitwatchd.watch.table import path_below
 from gitwatchd.watch.walk import find_nested
 

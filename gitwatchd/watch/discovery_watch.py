@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from errno import EFBIG, EMFILE, ENFILE, EXDEV
 
+from gitwatchd.mounts import lies_below
 from gitwatchd.watch.changes import Role
 from gitwatchd.watch.events import (
     ATTRIB,
@@ -24,7 +25,6 @@ from gitwatchd.watch.events import (
     InstanceLimitReached,
     WatchLimitReached,
 )
-from gitwatchd.watch.mounts import lies_below
 from gitwatchd.watch.table import WatchTable, path_below
 from gitwatchd.watch.walk import git_dir_in_making
 

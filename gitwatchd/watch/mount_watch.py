@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import select
 
-from gitwatchd.watch.mounts import MOUNTINFO, Mounts, parse_mounts, read_mounts
+from gitwatchd.mounts import MOUNTINFO, Mounts, parse_mounts, read_mounts
 
 
 class MountWatch:

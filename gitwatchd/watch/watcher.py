@@ -24,6 +24,7 @@ from gitwatchd.git.layout import find_start, read_location
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Lack, Location, RepoPath, Shortage
+from gitwatchd.mounts import lies_below
 from gitwatchd.watch import platform
 from gitwatchd.watch.changes import Aspect, Changes
 from gitwatchd.watch.discoverer import Discoverer
@@ -41,7 +42,6 @@ from gitwatchd.watch.limits import (
 )
 from gitwatchd.watch.listener import Identity, Listener, Raised, Sight, WalkResult, read_identity
 from gitwatchd.watch.mount_watch import watch_mounts
-from gitwatchd.watch.mounts import lies_below
 from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, Released, RepositoryWatch
 from gitwatchd.watch.table import Allowance, WatchTable
 from gitwatchd.watch.walk import RepositoryWalk, configuration_files

@@ -18,8 +18,8 @@ from gitwatchd.git.layout import linked_worktrees, read_location
 from gitwatchd.git.refs import Refs, count_stashes, read_refs
 from gitwatchd.git.repository_config import read_config
 from gitwatchd.git.worktree import Found, read_tree, walk_directories
+from gitwatchd.mounts import read_mounts
 from gitwatchd.watch.discovery import walk_root
-from gitwatchd.watch.mounts import read_mounts
 from tests.zoo.commands import Git
 
 

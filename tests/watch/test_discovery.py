@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gitwatchd.mounts import Mounts, read_mounts
 from gitwatchd.watch.changes import Role
 from gitwatchd.watch.discovery import find_repositories, walk_root
 from gitwatchd.watch.discovery_watch import ConfigurationWatch, DiscoveryWatch
-from gitwatchd.watch.mounts import Mounts, read_mounts
 from gitwatchd.watch.table import Sink, WatchTable
 from tests.zoo.commands import Git, new_repository
 
@@ -124,7 +124,7 @@ def test_a_directory_nobody_may_read_is_reported_and_the_rest_found(tmp_path: Pa
 _DISCOVER_AS_NOBODY = """
 import os, sys
 from gitwatchd.watch.discovery import walk_root
-from gitwatchd.watch.mounts import read_mounts
+from gitwatchd.mounts import read_mounts
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

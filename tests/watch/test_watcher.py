@@ -16,13 +16,13 @@ from gitwatchd.git.layout import read_location
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Lack, Location, RepoPath, Shortage
+from gitwatchd.mounts import Mounts
 from gitwatchd.watch import platform
 from gitwatchd.watch import watcher as watcher_module
 from gitwatchd.watch.changes import Aspect, Changes
 from gitwatchd.watch.events import EventQueue, InstanceLimitReached
 from gitwatchd.watch.inotify import InotifyQueue
 from gitwatchd.watch.listener import Raised, WalkResult, read_identity
-from gitwatchd.watch.mounts import Mounts
 from gitwatchd.watch.walk import RepositoryWalk
 from gitwatchd.watch.watcher import Watcher
 from tests.zoo.commands import Git, new_repository
