@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from gitwatchd.git.files import open_unblocked
 from gitwatchd.git.index_format import is_readable_size
 
 MAX_KEPT_BYTES = 512 << 20
@@ -58,15 +59,13 @@ class IndexSnapshot:
 def read_snapshot(index_path: bytes) -> IndexSnapshot | None:
     """None when there is no index, it cannot be read, or somebody writes it in place right now."""
     try:
-        # O_NONBLOCK: a FIFO in the index's place must not hold us.
-        descriptor = os.open(index_path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb", buffering=0) as file:
-            status = os.fstat(descriptor)
+        with open_unblocked(index_path) as file:
+            status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or not is_readable_size(status):
                 return None
             before = _identity(status)
             raw = file.read()
-            after = _identity(os.fstat(descriptor))
+            after = _identity(os.fstat(file.fileno()))
     except OSError:
         return None
     if before != after or len(raw) != before[2]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from gitwatchd.git.files import raise_if_exhausted, read_regular
+from gitwatchd.git.files import raise_if_exhausted, read_if_there
 from gitwatchd.model.report import Action
 
 _STEP_FILE_BYTES = 64
@@ -45,7 +45,7 @@ def read_action(git_dir: bytes) -> Action | None:
     if b"CHERRY_PICK_HEAD" in names:
         return Action("cherry-seq" if in_sequence else "cherry", None, None)
     if todo is not None and in_sequence:
-        name = _sequence_name(_read(todo, _TODO_FIRST_LINE_BYTES))
+        name = _sequence_name(read_if_there(todo, _TODO_FIRST_LINE_BYTES))
         if name:
             return Action(name, None, None)
     if b"BISECT_LOG" in names:
@@ -64,15 +64,7 @@ def _sequence_name(todo: bytes) -> str:
 
 
 def _with_step(name: str, step_file: bytes, total_file: bytes) -> Action:
-    step, total = (_read(path, _STEP_FILE_BYTES).strip() for path in (step_file, total_file))
+    step, total = (read_if_there(path, _STEP_FILE_BYTES).strip() for path in (step_file, total_file))
     if step.isdigit() and total.isdigit():
         return Action(name, int(step), int(total))
     return Action(name, None, None)
-
-
-def _read(path: bytes, limit: int) -> bytes:
-    try:
-        return read_regular(path, limit)
-    except OSError as error:
-        raise_if_exhausted(error)
-        return b""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git.files import open_unblocked
 
 MAX_CONFIG_BYTES = 4 << 20
 """Of one file: some 40,000 branches with an upstream. It is parsed at 1 us a line, sometimes on the serving thread."""
@@ -174,10 +175,8 @@ def read_config_file(path: bytes, *, may_be_unreadable: bool) -> tuple[Config, F
     Raises ConfigDamaged where git would end.
     """
     try:
-        # O_NONBLOCK: a FIFO of that name must not hold us.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb", buffering=0) as file:
-            found = os.fstat(fd)
+        with open_unblocked(path) as file:
+            found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode) and not os.path.samestat(found, os.stat(os.devnull)):
                 raise ConfigDamaged(f"{os.fsdecode(path)} is no regular file", "git cannot read it either")
             raw = file.read(MAX_CONFIG_BYTES + 1)

@@ -7,6 +7,7 @@ a terabyte fits into an archive of a kilobyte.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 
@@ -21,13 +22,35 @@ def raise_if_exhausted(error: OSError) -> None:
         raise error
 
 
-def read_regular(path: bytes, limit: int) -> bytes:
-    """The file's first bytes, at most `limit`; links are followed. Raises OSError, also for what is no regular file."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(fd, "rb", buffering=0) as file:
+def open_unblocked(path: bytes, flags: int = 0) -> io.FileIO:
+    """For reading, unbuffered; it may be no regular file: `os.fstat` tells. `flags` as of `os.open`. Raises OSError.
+
+    Not `open(os.open(path))`: where that is a directory, nobody closes its descriptor.
+    """
+    return io.FileIO(path, "r", opener=lambda path, usual: os.open(path, usual | os.O_NONBLOCK | flags))
+
+
+def read_regular(path: bytes, limit: int, flags: int = 0) -> bytes:
+    """The file's first bytes, at most `limit`; links are followed unless `flags` has O_NOFOLLOW.
+
+    Raises OSError, also for what is no regular file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
-        return file.read(limit) or b""
+        return os.read(fd, limit)
+    finally:
+        os.close(fd)
+
+
+def read_if_there(path: bytes, limit: int) -> bytes:
+    """As `read_regular`; empty when it is missing or unreadable. Raises OSError only as `raise_if_exhausted` does."""
+    try:
+        return read_regular(path, limit)
+    except OSError as error:
+        raise_if_exhausted(error)
+        return b""
 
 
 def read_whole(path: bytes, largest: int) -> bytes:

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from gitwatchd.git.files import raise_if_exhausted
+from gitwatchd.git.files import raise_if_exhausted, read_regular
 from gitwatchd.git.repository_config import RepositoryConfig
 from gitwatchd.git.wildmatch import literal_prefix_length, translate
 from gitwatchd.model.repository import Location
@@ -317,42 +317,18 @@ def worktree_reader(top: bytes) -> Reader:
     It does not know the index: where a `.gitignore` with skip-worktree is absent, git reads it from there.
     """
     prefix = top + b"/"
-
-    def read(path: bytes) -> bytes | None:
-        try:
-            # O_NONBLOCK: a FIFO of that name must not hold us.
-            fd = os.open(prefix + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise_if_exhausted(error)
-            return None
-        return _read_regular(fd)
-
-    return read
+    return lambda path: _read_excludes(prefix + path, os.O_NOFOLLOW)
 
 
 def read_shared(path: bytes | None) -> bytes | None:
     """Content of info/exclude or core.excludesFile (links are followed); None when there is none to read."""
-    if path is None:
-        return None
+    return None if path is None else _read_excludes(path)
+
+
+def _read_excludes(path: bytes, flags: int = 0) -> bytes | None:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        raw = read_regular(path, _LARGEST_EXCLUDES_BYTES + 1, flags)
     except OSError as error:
         raise_if_exhausted(error)
         return None
-    return _read_regular(fd)
-
-
-def _read_regular(fd: int) -> bytes | None:
-    try:
-        # Asked before `open`, which refuses a directory of that name with an error.
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
-        with open(fd, "rb", buffering=0, closefd=False) as file:
-            raw = file.read(_LARGEST_EXCLUDES_BYTES + 1)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    if len(raw) > _LARGEST_EXCLUDES_BYTES:
-        return TOO_LONG
-    return raw
+    return TOO_LONG if len(raw) > _LARGEST_EXCLUDES_BYTES else raw

@@ -22,6 +22,7 @@ from itertools import repeat
 from operator import lt
 from typing import NamedTuple
 
+from gitwatchd.git.files import open_unblocked
 from gitwatchd.git.index_format import (
     ASSUME_VALID_BIT,
     EXTENDED_BIT,
@@ -207,8 +208,7 @@ def read_index_bytes(path: bytes, oid_bytes: int) -> tuple[bytes, int]:
     """
     for _ in range(_READ_ATTEMPTS):
         try:
-            # O_NONBLOCK: a FIFO in the index's place must not hold us.
-            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb", buffering=0) as file:
+            with open_unblocked(path) as file:
                 before = os.fstat(file.fileno())
                 if not stat.S_ISREG(before.st_mode):
                     raise IndexDamaged(f"{_shown(path)}: the index is not a file")

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from gitwatchd.errors import NotARepository
 from gitwatchd.git.config_file import MAX_CONFIG_BYTES, ConfigDamaged, find_boolean, parse_config
-from gitwatchd.git.files import raise_if_exhausted
+from gitwatchd.git.files import raise_if_exhausted, read_if_there
 from gitwatchd.model.repository import Location, RepoPath
 
 _LARGEST_POINTER_FILE_BYTES = 1 << 16
@@ -207,7 +207,7 @@ def _valid_head(path: bytes) -> bool:
         pass
     else:
         return link.startswith(b"refs/")
-    return _valid_head_text(_read_file(path))
+    return _valid_head_text(read_if_there(path, _LARGEST_POINTER_FILE_BYTES))
 
 
 def _valid_head_text(text: bytes) -> bool:
@@ -218,7 +218,7 @@ def _valid_head_text(text: bytes) -> bool:
 
 def _read_git_file(path: bytes, directory: bytes) -> bytes | None:
     """Where a `.git` file leads, resolved; None when it is not one."""
-    text = _read_file(path)
+    text = read_if_there(path, _LARGEST_POINTER_FILE_BYTES)
     if not text.startswith(b"gitdir: "):
         return None
     target = text[8:].partition(b"\0")[0].rstrip(b"\r\n")  # a NUL ends it for git
@@ -226,27 +226,12 @@ def _read_git_file(path: bytes, directory: bytes) -> bytes | None:
 
 
 def _read_pointer(path: bytes) -> bytes | None:
-    text = _read_file(path).partition(b"\0")[0].rstrip(b"\r\n")
+    text = read_if_there(path, _LARGEST_POINTER_FILE_BYTES).partition(b"\0")[0].rstrip(b"\r\n")
     return text or None
 
 
-def _read_file(path: bytes, largest: int = _LARGEST_POINTER_FILE_BYTES) -> bytes:
-    """The file's first bytes; empty when it is missing or unreadable."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise_if_exhausted(error)
-        return b""
-    try:
-        return os.read(fd, largest)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
-
-
 def _read_format_file(path: bytes) -> RepositoryFormat:
-    raw = _read_file(path, MAX_CONFIG_BYTES + 1)
+    raw = read_if_there(path, MAX_CONFIG_BYTES + 1)
     if len(raw) > MAX_CONFIG_BYTES:
         return RepositoryFormat()
     # One look at a repository asks for its format half a dozen times.

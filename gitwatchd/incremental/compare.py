@@ -10,6 +10,7 @@ import os
 import stat
 import time
 
+from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import ASSUME_VALID, SKIP_WORKTREE, Index
 from gitwatchd.incremental.terms import Conversion, Inexact, Terms
 
@@ -173,9 +174,7 @@ def _content_oid(top: bytes, path: bytes, found: os.stat_result, oid_bytes: int,
         else:
             if terms.conversion is Conversion.ANY:
                 raise Inexact("a file may have a filter")
-            fd = os.open(top + b"/" + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(fd, "rb", buffering=0) as file:
-                content = file.read(LARGEST_HASHED_BYTES + 1) or b""
+            content = read_regular(top + b"/" + path, LARGEST_HASHED_BYTES + 1, os.O_NOFOLLOW)
             if terms.conversion is Conversion.LINE_ENDS and b"\r" in content:
                 raise Inexact("a file has carriage returns that git may convert")
     except OSError as error:
