@@ -36,6 +36,11 @@ class GitwatchError(Exception):
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 
 
+def reason_of(error: OSError) -> str:
+    """What the system says of it, as a reason in a report or message: lower case, without the path."""
+    return (error.strerror or str(error)).lower()
+
+
 class UserError(GitwatchError):
     pass
 

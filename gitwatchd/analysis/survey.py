@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from gitwatchd.errors import reason_of
 from gitwatchd.model.repository import Answers, Failed, Probe, Survey, Surveyed
 from gitwatchd.watch.discovery import find_repositories
 
@@ -16,7 +17,7 @@ def survey(wanted: Survey) -> Surveyed | Failed:
     try:
         os.stat(wanted.path)
     except OSError as error:
-        return Failed((error.strerror or str(error)).lower())
+        return Failed(reason_of(error))
     return Surveyed(tuple(find_repositories(wanted.path, include_ignored=wanted.include_ignored)))
 
 
@@ -27,5 +28,5 @@ def probe(wanted: Probe) -> Answers | Failed:
     except FileNotFoundError:
         return Answers()
     except OSError as error:
-        return Failed((error.strerror or str(error)).lower())
+        return Failed(reason_of(error))
     return Answers()

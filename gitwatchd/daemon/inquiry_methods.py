@@ -24,7 +24,7 @@ from gitwatchd.daemon.requests import (
     path_of,
     paths_of,
     real_path,
-    resolve,
+    worktree_of,
 )
 from gitwatchd.engine.repository import Repository
 from gitwatchd.errors import EnvironmentFailure, UserError
@@ -195,12 +195,7 @@ class InquiryMethods:
         if len(paths) != 1:
             raise UserError("branches are those of one path")
         (path,) = paths
-        try:
-            top, _kind = resolve(self._fleet, path)
-        except OSError as error:
-            raise EnvironmentFailure(f"{os.fsdecode(path)}: {(error.strerror or str(error)).lower()}") from None
-        if self._fleet.repository(top) is None:
-            raise EnvironmentFailure(f"{os.fsdecode(path)}: not a git repository (or any of the parent directories)")
+        top = worktree_of(self._fleet, path)
 
         def with_status(answer: Answer) -> None:
             if not answer.repositories or answer.repositories[0][0].gone:
@@ -218,7 +213,7 @@ class InquiryMethods:
                 ),
             )  # fmt: skip
 
-        self._ask(session, request, Scope((), (RepoPath(top),)), options, with_status)
+        self._ask(session, request, Scope((), (top,)), options, with_status)
 
     def _main_worktree(self, repository: Repository) -> RepoPath | None:
         """Of a linked worktree's repository."""

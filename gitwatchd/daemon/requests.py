@@ -15,7 +15,7 @@ from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.daemon.paths import resolve_links
 from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.engine.repository import Repository
-from gitwatchd.errors import EnvironmentFailure, UserError
+from gitwatchd.errors import EnvironmentFailure, UserError, reason_of
 from gitwatchd.model.report import Wire, text_or_bytes
 from gitwatchd.model.repository import RepoPath
 from gitwatchd.render.table import NoSuchColumn, parse_columns
@@ -142,9 +142,8 @@ def name_all(fleet: Fleet, paths: list[bytes], *, include_ignored: bool = False)
         try:
             top, kind = resolve(fleet, path)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
             hint = "gitwatch roots list shows the directories that are known"
-            errors.append({"path": text_or_bytes(path), "reason": reason, "hint": hint})
+            errors.append({"path": text_or_bytes(path), "reason": reason_of(error), "hint": hint})
             continue
         if not fleet.roots.cover(top) or (include_ignored and not _includes_ignored(fleet, top)):
             fleet.add_root(top, kind, permanent=False, include_ignored=include_ignored)
@@ -177,8 +176,7 @@ def resolve_strictly(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
     try:
         return resolve(fleet, path)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise EnvironmentFailure(f"{os.fsdecode(path)}: {reason}") from None
+        raise EnvironmentFailure(f"{os.fsdecode(path)}: {reason_of(error)}") from None
 
 
 def worktree_of(fleet: Fleet, path: bytes) -> RepoPath:

@@ -9,7 +9,7 @@ import os
 
 from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.daemon.requests import find_worktree_top, option, options_of, path_of, real_path
-from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.errors import EnvironmentFailure, reason_of
 from gitwatchd.model.report import text_or_bytes
 from gitwatchd.server.session import Session
 from gitwatchd.store.intent import RootKind
@@ -32,7 +32,7 @@ class RootMethods:
                 if find_worktree_top(self._fleet, top) is not None:
                     kind = RootKind.WORKTREE
         except OSError as error:
-            raise EnvironmentFailure(f"{os.fsdecode(path)}: {(error.strerror or str(error)).lower()}") from None
+            raise EnvironmentFailure(f"{os.fsdecode(path)}: {reason_of(error)}") from None
         include = option(options, "include_ignored", bool, False)
         self._fleet.add_root(top, kind, permanent=True, include_ignored=include)
         session.reply(request.id, {"path": text_or_bytes(top)})

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
-from gitwatchd.errors import NotARepository
+from gitwatchd.errors import NotARepository, reason_of
 from gitwatchd.git.config_file import MAX_CONFIG_BYTES, ConfigDamaged, find_boolean, parse_config
 from gitwatchd.git.files import raise_if_exhausted, read_if_there
 from gitwatchd.model.repository import Location, RepoPath
@@ -77,7 +77,7 @@ def find_worktree(path: bytes) -> Location:
         directory = os.path.realpath(path, strict=True)
         status = os.stat(directory)
     except OSError as error:
-        raise NotARepository(f"{shown}: {(error.strerror or str(error)).lower()}") from error
+        raise NotARepository(f"{shown}: {reason_of(error)}") from error
     if not stat.S_ISDIR(status.st_mode):
         directory = os.path.dirname(directory)
         status = os.stat(directory)
@@ -98,7 +98,7 @@ def find_worktree(path: bytes) -> Location:
             if os.stat(parent).st_dev != device:
                 raise NotARepository(f"{shown}: not a git repository (stopped at {os.fsdecode(parent)})")
         except OSError as error:
-            raise NotARepository(f"{shown}: {(error.strerror or str(error)).lower()}") from error
+            raise NotARepository(f"{shown}: {reason_of(error)}") from error
         directory = parent
 
 
