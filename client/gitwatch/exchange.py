@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from gitwatch.words import to_bytes
 from gitwatchd.render.remote_names import parse_remote, scrub
 
 Report = dict[str, Any]
@@ -98,7 +99,7 @@ class Exchange:
         self._each([r for r in reports if _is_safe(r, "ahead", "behind")], self._push, "push_failed", tell)
 
     def _fetch(self, report: Report, *, prune: bool) -> None:
-        place = _bytes(report["path"])
+        place = to_bytes(report["path"])
         troubles = []
         appending: list[str] = []
         for remote, url in self._remotes(place):
@@ -136,12 +137,12 @@ class Exchange:
 
     def _pull(self, report: Report) -> None:
         self._git(
-            _bytes(report["path"]), "merge", "--ff-only", "--no-autostash", "--no-squash", "--quiet", "@{upstream}"
+            to_bytes(report["path"]), "merge", "--ff-only", "--no-autostash", "--no-squash", "--quiet", "@{upstream}"
         )
         report["pulled"] = True
 
     def _push(self, report: Report) -> None:
-        place, branch = _bytes(report["path"]), _bytes(report["branch"])
+        place, branch = to_bytes(report["path"]), to_bytes(report["branch"])
         format_ = "--format=%(upstream:remotename)%00%(upstream:remoteref)%00"
         remote, target, _ = self._git(place, "for-each-ref", format_, b"refs/heads/" + branch).split(b"\0", 2)
         if remote in (b"", b".") or not target.startswith(b"refs/heads/"):
@@ -360,10 +361,6 @@ def _private(path: Any, flags: int) -> int:
 
 def _host(url: str) -> str:
     return parse_remote(url)[1]
-
-
-def _bytes(value: str | bytes) -> bytes:
-    return value.encode() if isinstance(value, str) else value
 
 
 def _text(value: str | bytes) -> str:

@@ -14,6 +14,7 @@ from gitwatch import output
 from gitwatch.cli import absolute, working_directory
 from gitwatch.link import connect
 from gitwatch.status import wait_option
+from gitwatch.words import to_bytes
 from gitwatchd.errors import EnvironmentFailure, GitMissing, NotARepository, UserError
 from gitwatchd.wire.blocking import DaemonSilent
 
@@ -83,21 +84,17 @@ def _print(invocation: Invocation, answer: dict[str, Any]) -> int:
         return 3
     usable = state == "fresh" or (state == "stale" and cached)
     if answer["exit"] == 0 and usable:
-        output.write(_bytes(answer["stdout"]))
+        output.write(to_bytes(answer["stdout"] or b""))
         if state != "fresh":
             output.complain(": ".join(filter(None, (state, reason))), hint)
         return int(state != "fresh" and invocation.has("--strict"))
-    said = _bytes(answer["stderr"])
+    said = to_bytes(answer["stderr"] or b"")
     if said:
         for line in said.splitlines():
             os.write(output.STDERR, output.plain(line).encode() + b"\n")
     else:
         output.complain(": ".join(filter(None, (state, reason))) or "git failed", hint)
     return 1
-
-
-def _bytes(value: bytes | str | None) -> bytes:
-    return value.encode() if isinstance(value, str) else value or b""
 
 
 def changed_answer(environ: Mapping[str, str]) -> str | None:

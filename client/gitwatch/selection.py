@@ -9,7 +9,7 @@ import os
 
 from gitwatch import output
 from gitwatch.expression import LIMIT_S, Expression, deadline
-from gitwatch.words import NAMES, OF_THE_WORKTREE, ORDERS, UNCHECKED, Words
+from gitwatch.words import NAMES, OF_THE_WORKTREE, ORDERS, UNCHECKED, Words, to_bytes
 from gitwatchd.errors import UserError
 
 TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
@@ -70,7 +70,7 @@ class Selection:
             reports = [{**report, **dict.fromkeys(OF_THE_WORKTREE)} for report in reports]
         if invocation.has("--depth"):
             tops, depth = invocation.paths(), int(invocation.options["--depth"])
-            reports = [report for report in reports if _is_near(_bytes(report["path"]), tops, depth)]
+            reports = [report for report in reports if _is_near(to_bytes(report["path"]), tops, depth)]
         if invocation.has("--dirty"):
             reports = [report for report in reports if report["dirty"] or any(map(report.get, _FAILURES))]
         if self.where is not None:
@@ -120,10 +120,6 @@ def show_chosen(invocation: Invocation, selection: Selection, chosen: Sequence[R
 
 
 _FAILURES = ("fetch_failed", "pull_failed", "push_failed")
-
-
-def _bytes(path: str | bytes) -> bytes:
-    return path.encode() if isinstance(path, str) else path
 
 
 def _is_near(path: bytes, tops: Sequence[bytes], depth: int) -> bool:

@@ -55,6 +55,11 @@ def text(value: Any) -> str:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value or ""
 
 
+def to_bytes(value: str | bytes) -> bytes:
+    """A path or name as the system has it: in a report it is a string where it is valid UTF-8."""
+    return value.encode() if isinstance(value, str) else value
+
+
 def _decoded(value: Any) -> Any:
     if isinstance(value, bytes):
         return text(value)
