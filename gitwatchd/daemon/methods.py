@@ -1,4 +1,4 @@
-"""The methods of the protocol (README.md, "Protocol"): a request in, an answer out, now or later.
+"""The methods of the protocol (`gitwatch help protocol`): a request in, an answer out, now or later.
 
 Owns: which session waits for which query. Runs: serving thread. Wire maps are made here by hand from the model, so that
 the model can change while the protocol only grows.
