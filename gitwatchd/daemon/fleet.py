@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, assert_never
 
 from gitwatchd.daemon.analyses import Analyses
 from gitwatchd.daemon.configuration import Configuration
-from gitwatchd.daemon.paths import resolve_links
+from gitwatchd.daemon.decisions import Decisions
 from gitwatchd.daemon.queries import OnComplete, OpenQueries, Scope
 from gitwatchd.daemon.recorder import Recorder
 from gitwatchd.daemon.roots import Roots
-from gitwatchd.daemon.trust import Trust, is_trusted
+from gitwatchd.daemon.trust import Trust
 from gitwatchd.daemon.watching import Watching
 from gitwatchd.engine.engine import Engine
 from gitwatchd.engine.events import (
@@ -55,11 +55,10 @@ from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.loop import Loop, Timer
 from gitwatchd.model.report import Watch, facts_from_wire, facts_to_wire
 from gitwatchd.model.repository import Analysed as AnalysedOutcome
-from gitwatchd.model.repository import Failed, Gone, Location, Outcome, RepoPath, Result, Survey, Surveyed, Unsafe
-from gitwatchd.settings.model import Settings
+from gitwatchd.model.repository import Failed, Gone, Location, Outcome, RepoPath, Unsafe
 from gitwatchd.store.cache import Cache
 from gitwatchd.store.cache_reader import CachedRepository
-from gitwatchd.store.intent import Intent, Root, RootKind
+from gitwatchd.store.intent import Intent
 
 if TYPE_CHECKING:
     from gitwatchd.daemon.analyst import Analyst
@@ -98,13 +97,14 @@ class Fleet:
         self._held_back: list[Effect] = []
         """What the engine wanted before `start`."""
         self.watching = Watching(self)
+        self.decisions = Decisions(self)
         self.index_cache = index_cache
         self.configuration = configuration
-        configuration.on_change = self._on_settings_changed
-        self._most_jobs: int | None = None
+        configuration.on_change = self.decisions.on_settings_changed
+        self.most_jobs: int | None = None
         """What the open requests allow; None: none of them said."""
-        self.roots = Roots(intent, self._discover)
-        self.roots.configure(self._configured_roots(), configuration.settings.ignore)
+        self.roots = Roots(intent, self.watching.discover)
+        self.roots.configure(self.decisions.configured_roots(), configuration.settings.ignore)
         self._trust = Trust(intent, configuration)
         self.analyses = Analyses(loop, self, self._trust, configuration, index_cache)
         self._tick: Timer | None = None
@@ -183,110 +183,10 @@ class Fleet:
         self._cache.close()
         self.intent.close()
 
-    # ---- settings
-
-    def settle(self) -> None:
-        """Have in force what `config.toml` says now, and what another daemon of this user decided; for a request that
-        has just arrived."""
-        if self.started:
-            self.watcher.drain(())
-            self.configuration.settle()
-            if self.watcher.is_local(self.intent.path):  # a dead server must not hold every request
-                self.reread_intent()
-        else:
-            self.configuration.read()
-
-    def reread_intent(self) -> None:
-        """Another daemon may have decided something."""
-        before = self.intent.known_trust
-        if not self.intent.reread():
-            return
-        self._configure_roots(look_everywhere=False)
-        for path in list(self.engine.repositories):
-            if self.intent.trusted(path) != before.get(path):
-                self.feed(Changed(path, whole=True))
-
-    def _on_settings_changed(self, before: Settings) -> None:
-        now = self.configuration.settings
-        if (now.roots, now.ignore) != (before.roots, before.ignore):
-            self._configure_roots(look_everywhere=not set(before.ignore) <= set(now.ignore))
-        self.limit_jobs(self._most_jobs)
-        more_time = now.limits.timeout_s != before.limits.timeout_s
-        for repository in list(self.engine.repositories.values()):
-            failed = more_time and isinstance(repository.outcome, Failed)  # perhaps for want of it
-            if failed or is_trusted(now, repository.path) != is_trusted(before, repository.path):
-                self.feed(Changed(repository.path, whole=True))
-
-    def _configure_roots(self, *, look_everywhere: bool) -> None:
-        added = self.roots.configure(self._configured_roots(), self.configuration.settings.ignore)
-        for repository in list(self.engine.repositories.values()):
-            if not self.roots.cover(repository.path):
-                self.feed(Forgotten(repository.path))
-        if self.started:
-            for path in [root.path for root in self.roots.all()] if look_everywhere else added:
-                self.roots.look(path)
-
-    def _configured_roots(self) -> list[bytes]:
-        paths = self.configuration.settings.roots
-        if not paths:
-            return []
-        from gitwatchd.mounts import read_mounts
-
-        mounts = read_mounts()
-        return [resolve_links(path, mounts.is_local) for path in paths]
-
-    # ---- roots
-
-    def add_root(self, path: bytes, kind: RootKind, *, permanent: bool, include_ignored: bool) -> None:
-        """Look below it now, and again at each start. Raises EnvironmentFailure when it cannot be written down."""
-        self.roots.add(path, kind, permanent=permanent, include_ignored=include_ignored)
-        if self.started:
-            self.roots.look(path)
-        else:
-            self.start()
-
-    def remove_root(self, path: bytes) -> bool:
-        """False when it is no root. Its repositories are forgotten unless another root holds them."""
-        if not self.roots.remove(path):
-            return False
-        for repository in self.below((path,)):
-            if not self.roots.cover(repository.path):
-                self.feed(Forgotten(repository.path))
-        return True
-
-    def _discover(self, directory: bytes, root: Root) -> None:
-        if not self.watcher.is_local(directory):
-            self._survey(directory, root)
-            return
-        if not (ignore := self.roots.ignore):
-            self.watcher.discover(directory, root.path, include_ignored=root.include_ignored)
-            return
-        from gitwatchd.settings.globs import matches_directory
-
-        self.watcher.discover(
-            directory, root.path, include_ignored=root.include_ignored,
-            skip=lambda path: matches_directory(ignore, path),
-        )  # fmt: skip
-
-    def _survey(self, directory: bytes, root: Root) -> None:
-        """As `Watcher.discover`, where looking may hang."""
-
-        def found(result: Result) -> None:
-            unreadable = []
-            if isinstance(result, Surveyed):
-                for location in result.locations:
-                    self.watching.on_found(location)
-            elif isinstance(result, Failed):
-                unreadable = [(directory, result.reason)]
-            self.watching.on_discovered(root.path, unreadable)
-
-        timeout_s = self.configuration.settings.limits.timeout_s
-        self.analyst.remote.submit(Survey(directory, root.include_ignored, timeout_s), found)
-
     def expire(self, now: float) -> None:
         """Forget roots that nobody asked for, and repositories that have been gone for a day. `now`: epoch seconds."""
         for root in self.roots.expired(now):
-            self.remove_root(root.path)
+            self.decisions.remove_root(root.path)
         for repository in list(self.engine.repositories.values()):
             if repository.gone and now - (repository.verified_at or 0.0) > GONE_SHOWN_S:
                 self.feed(Forgotten(repository.path))
@@ -384,7 +284,7 @@ class Fleet:
 
     def limit_jobs(self, most: int | None) -> None:
         """At most this many analyses at once (0: one, in a worker); None: as many as pay."""
-        self._most_jobs = most
+        self.most_jobs = most
         limit = self.configuration.settings.limits.jobs if most is None else most
         if self.started or most is not None:
             self.analyst.limit = limit
@@ -407,7 +307,8 @@ class Fleet:
         self.start()
         for path in members:
             self.feed(Changed(path, rewalk=True))
-        self.roots.configure(self._configured_roots(), self.roots.ignore)  # links on the way may lead elsewhere now
+        # Links on the way may lead elsewhere now.
+        self.roots.configure(self.decisions.configured_roots(), self.roots.ignore)
         for top in scope.tops:
             self.roots.look(top)
 

@@ -108,7 +108,7 @@ class InquiryMethods:
         if self._fleet.repository(place) is None:
             # Whether it is there is for a worker to find out.
             if not self._fleet.roots.cover(place):
-                self._fleet.add_root(place, RootKind.WORKTREE, permanent=False, include_ignored=False)
+                self._fleet.decisions.add_root(place, RootKind.WORKTREE, permanent=False, include_ignored=False)
             self._fleet.adopt(Location(place, git_dir, common_dir, bare=False))
         return place
 

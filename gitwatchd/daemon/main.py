@@ -286,7 +286,7 @@ class _Daemon:
             self._fleet.expire(time.time())
         self._fleet.give_up_lost()
         self._fleet.intent.keep()
-        self._fleet.reread_intent()
+        self._fleet.decisions.reread_intent()
 
     def _nobody_asks(self, now: float) -> bool:
         """Neither for long enough nor by subscription; the next command starts a daemon in a fifth of a second."""

@@ -155,7 +155,7 @@ class Methods:
 
         def work() -> None:
             if request.method not in ("status", "prompt"):  # the hot ones look for themselves
-                self._fleet.settle()
+                self._fleet.decisions.settle()
             handler(session, request)
 
         self._guarded(session, request, work)
@@ -271,7 +271,7 @@ class Methods:
         one = len(paths) == 1 and not verify and fields is None and not (options.get("groups") or options.get("lines"))
         if one and self._answer_hot(session, request, paths[0]):
             return
-        self._fleet.settle()
+        self._fleet.decisions.settle()
         named = name_with_groups(self._fleet, paths, options)
 
         def reply_with_lines(answer: Answer, lines: Mapping[RepoPath, Any]) -> None:

@@ -132,7 +132,7 @@ class Prompts:
             self._reply(session, request, form, repository, repository.standing(fresh=True, epoch=epoch))
             return
 
-        self._fleet.settle()
+        self._fleet.decisions.settle()
 
         def complete(answer: Answer) -> None:
             found = answer.repositories

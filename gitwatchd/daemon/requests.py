@@ -146,7 +146,7 @@ def name_all(fleet: Fleet, paths: list[bytes], *, include_ignored: bool = False)
             errors.append({"path": text_or_bytes(path), "reason": reason_of(error), "hint": hint})
             continue
         if not fleet.roots.cover(top) or (include_ignored and not _includes_ignored(fleet, top)):
-            fleet.add_root(top, kind, permanent=False, include_ignored=include_ignored)
+            fleet.decisions.add_root(top, kind, permanent=False, include_ignored=include_ignored)
         tops[top] = None
     return Named(Scope(tuple(tops)), errors)
 
@@ -224,7 +224,7 @@ def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
                 raise OSError(errno.EINVAL, "its .git file does not lead to a repository", candidate + b"/.git")
             if location is not None:
                 if not fleet.roots.cover(location.path):
-                    fleet.add_root(location.path, RootKind.WORKTREE, permanent=False, include_ignored=False)
+                    fleet.decisions.add_root(location.path, RootKind.WORKTREE, permanent=False, include_ignored=False)
                 fleet.adopt(location)
                 return location.path
         above = os.path.dirname(candidate)
@@ -257,7 +257,7 @@ def find_by_git_dir(fleet: Fleet, git_dir: bytes) -> RepoPath | None:
     if location is None:
         return None
     if not fleet.roots.cover(location.path):
-        fleet.add_root(location.path, RootKind.WORKTREE, permanent=False, include_ignored=False)
+        fleet.decisions.add_root(location.path, RootKind.WORKTREE, permanent=False, include_ignored=False)
     fleet.adopt(location)
     return location.path
 

@@ -34,12 +34,13 @@ class RootMethods:
         except OSError as error:
             raise EnvironmentFailure(f"{os.fsdecode(path)}: {reason_of(error)}") from None
         include = option(options, "include_ignored", bool, False)
-        self._fleet.add_root(top, kind, permanent=True, include_ignored=include)
+        self._fleet.decisions.add_root(top, kind, permanent=True, include_ignored=include)
         session.reply(request.id, {"path": text_or_bytes(top)})
 
     def remove(self, session: Session, request: Request) -> None:
         path = path_of(request.params[0] if request.params else None)
-        if not (self._fleet.remove_root(path) or self._fleet.remove_root(real_path(self._fleet, path))):
+        decisions = self._fleet.decisions
+        if not (decisions.remove_root(path) or decisions.remove_root(real_path(self._fleet, path))):
             raise EnvironmentFailure(f"{os.fsdecode(path)}: not a root", "gitwatch roots list shows them")
         session.reply(request.id, True)
 

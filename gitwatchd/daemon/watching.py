@@ -1,4 +1,5 @@
-"""What the watcher tells, made events of the engine; and whether a path still holds the repository that was walked.
+"""What is found and what the watcher tells, made events of the engine; and whether a path still holds the repository
+that was walked.
 
 Owns: device and inode of each repository as of its last walk, the directories whose watches are being placed.
 Runs: serving thread.
@@ -15,18 +16,19 @@ from typing import TYPE_CHECKING
 
 from gitwatchd.engine.events import Analysed, Busy, Changed, Discovered, Forgotten, Found, Level, Refused, Walked
 from gitwatchd.model.report import Watch
-from gitwatchd.model.repository import Gone, Location, RepoPath
+from gitwatchd.model.repository import Failed, Gone, Location, RepoPath, Result, Survey, Surveyed
 from gitwatchd.watch.changes import Aspect, Changes
 
 if TYPE_CHECKING:
     from gitwatchd.daemon.fleet import Fleet
+    from gitwatchd.store.intent import Root
     from gitwatchd.watch.listener import Identity, WalkResult
 
 _log = logging.getLogger(__name__)
 
 
 class Watching:
-    """The watcher's listener."""
+    """The watcher's listener, and what has it look for repositories."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -41,6 +43,37 @@ class Watching:
     def forget(self, path: RepoPath) -> None:
         self._identities.pop(path, None)
         self._placing.pop(path, None)
+
+    def discover(self, directory: bytes, root: Root) -> None:
+        """Look for repositories below `directory`; `on_found` and `on_discovered` tell of them."""
+        fleet = self._fleet
+        if not fleet.watcher.is_local(directory):
+            self._survey(directory, root)
+            return
+        if not (ignore := fleet.roots.ignore):
+            fleet.watcher.discover(directory, root.path, include_ignored=root.include_ignored)
+            return
+        from gitwatchd.settings.globs import matches_directory
+
+        fleet.watcher.discover(
+            directory, root.path, include_ignored=root.include_ignored,
+            skip=lambda path: matches_directory(ignore, path),
+        )  # fmt: skip
+
+    def _survey(self, directory: bytes, root: Root) -> None:
+        """The same where looking may hang."""
+
+        def found(result: Result) -> None:
+            unreadable = []
+            if isinstance(result, Surveyed):
+                for location in result.locations:
+                    self.on_found(location)
+            elif isinstance(result, Failed):
+                unreadable = [(directory, result.reason)]
+            self.on_discovered(root.path, unreadable)
+
+        timeout_s = self._fleet.configuration.settings.limits.timeout_s
+        self._fleet.analyst.remote.submit(Survey(directory, root.include_ignored, timeout_s), found)
 
     def on_settings(self) -> None:
         self._fleet.configuration.note()

@@ -169,7 +169,7 @@ class World:
         self.open: dict[int, str] = {}
         self.audits = 0
         self._asked = 0
-        self.fleet.add_root(ROOT, RootKind.DIRECTORY, permanent=True, include_ignored=False)
+        self.fleet.decisions.add_root(ROOT, RootKind.DIRECTORY, permanent=True, include_ignored=False)
 
     def pass_time(self) -> None:
         self.now += self.random.choice((0.0, 0.01, 0.2, 3.0))
