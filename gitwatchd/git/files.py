@@ -37,7 +37,8 @@ def read_regular(path: bytes, limit: int, flags: int = 0) -> bytes:
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a directory refuses to be read in better words
             raise OSError(errno.EINVAL, "not a regular file", path)
         return os.read(fd, limit)
     finally:
