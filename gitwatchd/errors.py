@@ -23,6 +23,8 @@ In a fleet a failure is a value (`gitwatchd.model.repository.Failed`) in one rep
 
 from __future__ import annotations
 
+import errno
+
 
 class GitwatchError(Exception):
     """`message` is one line: what and why. `hint` says what to do."""
@@ -34,6 +36,11 @@ class GitwatchError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+def is_exhaustion(error: OSError) -> bool:
+    """No descriptor is left, of this process or of the system: it says nothing of the path."""
+    return error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def reason_of(error: OSError) -> str:

@@ -11,13 +11,13 @@ The parser (and tomllib, 16 ms) is imported when there is a file to read.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from gitwatchd.errors import is_exhaustion
 from gitwatchd.loop import Loop, Timer
 from gitwatchd.model.report import text_or_bytes
 from gitwatchd.settings.model import DEFAULTS, Settings
@@ -80,7 +80,7 @@ class Configuration:
         except (FileNotFoundError, NotADirectoryError):
             found = None
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
+            if is_exhaustion(error):
                 self.note()  # it says nothing of the file: again in a moment, when descriptors may be free
                 return
             found = error.strerror or str(error)

@@ -11,14 +11,16 @@ import io
 import os
 import stat
 
+from gitwatchd.errors import is_exhaustion
+
 
 def raise_if_exhausted(error: OSError) -> None:
-    """Raise it again if it says nothing of the path: this process has no descriptor left, or the machine has none.
+    """Raise it again if it says nothing of the path (`is_exhaustion`).
 
     To be asked wherever a file that cannot be opened counts as absent: taken for absent, an exclude file, a ref or a
     whole repository would be missing from an answer that claims to be true.
     """
-    if error.errno in (errno.EMFILE, errno.ENFILE):
+    if is_exhaustion(error):
         raise error
 
 

@@ -10,7 +10,6 @@ Never knows what a connection says: an accepted socket is handed on at once.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import socket
@@ -18,7 +17,7 @@ import stat
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 
-from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.errors import EnvironmentFailure, is_exhaustion
 from gitwatchd.loop import Loop
 from gitwatchd.wire.blocking import peer_uid
 
@@ -193,7 +192,7 @@ class Listener:
             except ConnectionAbortedError:
                 continue
             except OSError as why:
-                if why.errno in (errno.EMFILE, errno.ENFILE) and self._turn_one_away():
+                if is_exhaustion(why) and self._turn_one_away():
                     continue
                 self._pause(why)
                 return

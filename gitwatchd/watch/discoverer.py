@@ -12,11 +12,11 @@ import os
 import time
 from collections.abc import Callable
 
+from gitwatchd.errors import is_exhaustion
 from gitwatchd.model.repository import Location
 from gitwatchd.mounts import Mounts
 from gitwatchd.watch.discovery import Skip, walk_root
 from gitwatchd.watch.discovery_watch import DiscoveryWatch
-from gitwatchd.watch.limits import is_exhaustion
 from gitwatchd.watch.walk import find_nested
 
 _log = logging.getLogger(__name__)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
-from errno import EFBIG, EMFILE, ENFILE, EXDEV
+from errno import EFBIG, EXDEV
 
+from gitwatchd.errors import is_exhaustion
 from gitwatchd.mounts import lies_below
 from gitwatchd.watch.changes import Role
 from gitwatchd.watch.events import (
@@ -180,7 +181,7 @@ class ConfigurationWatch:
             except (WatchLimitReached, InstanceLimitReached):
                 raise
             except OSError as error:
-                if error.errno in (EMFILE, ENFILE, *_NOT_HERE):
+                if is_exhaustion(error) or error.errno in _NOT_HERE:
                     raise
                 return  # there is no such directory; the one above it is watched for its name
             directory = path_below(directory, name)

@@ -5,7 +5,6 @@ Runs: any thread; reads files of /proc only. Every limit is the user's, shared b
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Mapping
 
@@ -72,11 +71,6 @@ def _read(files: Mapping[str, str]) -> dict[str, int]:
         except (OSError, ValueError):
             continue
     return limits
-
-
-def is_exhaustion(error: OSError) -> bool:
-    """No descriptor is left, of this process or of the system."""
-    return error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def descriptors_left() -> bool:

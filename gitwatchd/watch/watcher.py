@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.errors import EnvironmentFailure, is_exhaustion
 from gitwatchd.git.layout import find_start, read_location
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Watch
@@ -34,7 +34,6 @@ from gitwatchd.watch.events import InstanceLimitReached, WatchLimitReached
 from gitwatchd.watch.limits import (
     MORE_FILES_HINT,
     descriptors_left,
-    is_exhaustion,
     more_instances_hint,
     more_watches_hint,
     own_share,
