@@ -27,6 +27,8 @@ A, B = RepoPath(b"/root/a"), RepoPath(b"/root/b")
 Q, Q2, Q3 = QueryId(1), QueryId(2), QueryId(3)
 CLEAN, DIRTY, DIRTIER = (Status(Facts(), entries) for entries in (b"", b"? x\0", b"? x\0? y\0"))
 EVERYTHING = None
+REWALK_A = Changed(A, rewalk=True)
+BY_GIT_A = Analyse(A, whole=True, by_git=True)
 
 
 class Play:

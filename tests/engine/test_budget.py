@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from gitwatchd.engine.budget import LONGEST_RETRY_S, OFTEN, RETRY_S, STAY_S
-from gitwatchd.engine.engine import Engine
 from gitwatchd.engine.events import (
     Analyse,
     Asked,
@@ -31,13 +28,6 @@ from gitwatchd.model.repository import Gone, Lack, RepoPath, Shortage
 from tests.engine.play import CLEAN, EVERYTHING, Play, analysed, changed, found, location
 
 A, B, C = (RepoPath(b"/root/" + name) for name in (b"a", b"b", b"c"))
-
-
-@pytest.fixture
-def play() -> Iterator[Play]:
-    play = Play(Engine())
-    yield play
-    assert play.effects == [], "effects nobody expected"
 
 
 def watched(path: RepoPath, watches: int) -> Walked:

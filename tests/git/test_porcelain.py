@@ -20,20 +20,12 @@ from gitwatchd.git.porcelain import (
     quoted,
     render_without_z,
 )
-from tests.zoo.commands import Git
+from tests.zoo.commands import JUDGE, Git
 
 Make = Callable[..., Git]
 Judge = Callable[[Path], bytes]
 
-WITHOUT_Z = (
-    "--no-optional-locks",
-    "-c",
-    "core.fsmonitor=false",
-    "status",
-    "--porcelain=v2",
-    "--branch",
-    "--show-stash",
-)
+WITHOUT_Z = JUDGE[1:-1]
 ODD_NAMES = (
     b"plain", b"two words", b'quo"te', b"back\\slash", b"tab\there", b"new\nline", b"bell\x07", b"esc\x1b[31",
     b"del\x7f", "caf\u00e9".encode(), b"latin\xe9", b"\xff\xfe", b"? x", b"2 R. N...", b" lead",
