@@ -213,7 +213,8 @@ class Exchange:
             stdout, stderr = child.communicate(timeout=self._timeout_s)
         except subprocess.TimeoutExpired:
             _end(child)
-            raise Trouble("timed_out", f"git {_text(arguments[0])} did not end within {self._timeout_s:g} s") from None
+            word = os.fsdecode(arguments[0])
+            raise Trouble("timed_out", f"git {word} did not end within {self._timeout_s:g} s") from None
         finally:
             with self._lock:
                 self._children.discard(child)
@@ -361,10 +362,6 @@ def _private(path: Any, flags: int) -> int:
 
 def _host(url: str) -> str:
     return parse_remote(url)[1]
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else os.fsdecode(value)
 
 
 def blank(report: Report) -> Report:
