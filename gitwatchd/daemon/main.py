@@ -99,7 +99,7 @@ def _serve(*, foreground: bool, state_dir: bytes | None) -> int:
     directories = [where.run_dir, where.cache_dir, *([where.state_dir] if state_dir is None else ())]
     _close_to_others(directories, 0o700)
     _close_to_others([where.indexes], 0o700)
-    for start in (where.cache, where.intent, where.log, where.lock):
+    for start in (where.cache, where.intent, where.log, where.lock, where.run_dir + b"/prompt-"):
         _close_to_others(_beginning_with(start), 0o600)
     configure(where.log, foreground=foreground, environ=os.environ)
     lock = DaemonLock(where.lock)
