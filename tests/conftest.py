@@ -19,7 +19,7 @@ from tests.zoo.isolation import Isolation
 from tests.zoo.waiting import wait_until as wait_until_true
 
 if TYPE_CHECKING:
-    from tests.zoo.daemon import Daemon
+    from tests.zoo.daemon import Client, Daemon
 
 _isolation = Isolation()
 
@@ -90,3 +90,9 @@ def start_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 @pytest.fixture
 def daemon(start_daemon: Callable[..., Daemon]) -> Daemon:
     return start_daemon()
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[Client]:
+    with daemon.connect() as connected:
+        yield connected

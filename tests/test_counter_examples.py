@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,17 +16,11 @@ import pytest
 from gitwatchd.wire.rpc import RemoteError
 from tests.zoo.commands import Git, ask_judge, judge
 from tests.zoo.comparison import difference
-from tests.zoo.daemon import Client, Daemon
+from tests.zoo.daemon import Client
 from tests.zoo.nursery import append, write
 
 Make = Callable[..., Git]
 FILES = {"a/one": b"1\n", "top": b"top\n", ".gitignore": b"*.o\nbuild/\n"}
-
-
-@pytest.fixture
-def client(daemon: Daemon) -> Iterator[Client]:
-    with daemon.connect() as connected:
-        yield connected
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,16 +18,10 @@ from gitwatchd.git.repository_config import read_config
 from gitwatchd.model.repository import Location
 from tests.zoo.commands import Git
 from tests.zoo.comparison import difference
-from tests.zoo.daemon import Client, Daemon
+from tests.zoo.daemon import Client
 from tests.zoo.nursery import append, write
 
 Make = Callable[..., Git]
-
-
-@pytest.fixture
-def client(daemon: Daemon) -> Iterator[Client]:
-    with daemon.connect() as connected:
-        yield connected
 
 
 def location_of(path: Path) -> Location:

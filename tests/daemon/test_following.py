@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
-import pytest
+from collections.abc import Callable
 
 from gitwatchd.daemon.increments import LARGE_INDEX_BYTES
 from tests.zoo.commands import Git
 from tests.zoo.comparison import difference
-from tests.zoo.daemon import Client, Daemon
+from tests.zoo.daemon import Client
 from tests.zoo.nursery import append
 
 Make = Callable[..., Git]
-
-
-@pytest.fixture
-def client(daemon: Daemon) -> Iterator[Client]:
-    with daemon.connect() as connected:
-        yield connected
 
 
 def test_edits_right_after_the_first_answer_are_followed(client: Client, repository: Make) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.commands import Gitwatch, HangingGit
-from tests.zoo.daemon import Client, Daemon
+from tests.zoo.daemon import Daemon
 from tests.zoo.nursery import Nursery
 
 
@@ -18,12 +18,6 @@ def gitwatch(tmp_path: Path) -> Iterator[Gitwatch]:
     command = Gitwatch(tmp_path / "state", tmp_path)
     yield command
     command.end()
-
-
-@pytest.fixture
-def client(daemon: Daemon) -> Iterator[Client]:
-    with daemon.connect() as client:
-        yield client
 
 
 @pytest.fixture
