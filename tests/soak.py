@@ -20,10 +20,12 @@ from pathlib import Path
 from random import Random
 
 from gitwatchd.errors import DaemonUnavailable
-from tests.soak_farm import OPERATIONS, build_farm
-from tests.zoo.commands import Answer, Git, ask_judge, without_git
+from gitwatchd.wire.rpc import RemoteError
+from tests.soak_farm import build_farm
+from tests.soak_operations import OPERATIONS
+from tests.zoo.commands import Answer, Git, GitFailedError, ask_judge, without_git
 from tests.zoo.comparison import shown_difference
-from tests.zoo.daemon import Daemon, Entries
+from tests.zoo.daemon import Client, Daemon, Entries
 from tests.zoo.isolation import isolated_environment, write_home
 from tests.zoo.scene import Scene
 
@@ -79,7 +81,7 @@ class Round:
         scene = Scene(self.random, Git(worktree), self._fenced)
         try:
             said = operation(scene)
-        except OSError as refused:
+        except (OSError, GitFailedError) as refused:
             said = f"{operation.__name__} refused: {refused}"
         self._note(worktree, said)
         self._tally["operations"] += 1
@@ -111,7 +113,7 @@ class Round:
         )  # fmt: skip
         self._tally["operations"] += 1
         while running.poll() is None:
-            self._client.entries(worktree)
+            _ask(self._client, worktree)
             self._tally["queries"] += 1
         self._compare(worktree)
 
@@ -124,7 +126,7 @@ class Round:
 
         def ask() -> None:
             with self._daemon.connect() as client:
-                answers.extend([(worktree, client.entries(worktree)) for worktree in there])
+                answers.extend([(worktree, _ask(client, worktree)) for worktree in there])
 
         threads = [threading.Thread(target=ask) for _ in range(CLIENTS)]
         for thread in threads:
@@ -146,7 +148,7 @@ class Round:
     def _compare(self, worktree: Path) -> None:
         if not worktree.is_dir():
             return  # an operation took the submodule away
-        answer = self._client.entries(worktree)
+        answer = _ask(self._client, worktree)
         self._tally["queries"] += 1
         self._judge(worktree, answer, ask_judge(worktree))
 
@@ -161,6 +163,14 @@ class Round:
                 raise Different(shown_difference(worktree, answer, expected))
         elif not right:
             raise Different(shown_difference(worktree, answer, expected))
+
+
+def _ask(client: Client, worktree: Path) -> Entries:
+    """The answer; `failed` as well where the question was refused, because there is no repository (git must agree)."""
+    try:
+        return client.entries(worktree)
+    except RemoteError as refused:
+        return Entries("failed", str(refused), 1, b"", b"")
 
 
 def run_round(seed: int, steps: int, tally: Counter[str]) -> str | None:

@@ -387,3 +387,23 @@ def test_objects_borrowed_from_a_repository_that_is_away(client: Client, git: Gi
     (git.path / ".git/aside").rename(git.path / ".git/objects")
     append(borrower.path / "top", b"2\n")
     expect_git_s(client, borrower)
+
+
+def test_repositories_below_a_directory_that_is_away_for_a_moment(client: Client, git: Git) -> None:
+    """Seed 900030 and others. Whoever shared the outer repository's queue was told nothing: its watches were gone."""
+    inner = [Git(git.path / f"shelf/inner{number}") for number in range(6)]
+    for each in inner:
+        each.path.mkdir(parents=True)
+        each("init", "-q")
+        write(each.path / "file", b"1\n")
+    for each in (git, *inner):
+        expect_git_s(client, each)
+    (git.path / "shelf").rename(git.path.parent / "away")
+    for each in inner:
+        write(git.path.parent / "away" / each.path.name / "left", b"")
+    (git.path.parent / "away").rename(git.path / "shelf")
+    for each in (git, *inner):
+        expect_git_s(client, each)
+    for each in inner:
+        write(each.path / "later", b"")
+        expect_git_s(client, each)

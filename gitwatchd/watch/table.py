@@ -149,9 +149,7 @@ class WatchTable:
             if directory is not None and directory.wd != wd:
                 # Another inode is there now. The events that say so are still in the queue, and nobody will know for
                 # whom they are once its descriptor is forgotten.
-                self._evicted.update(owner[0] for gone in self._at_and_below(path) for owner in gone.owners)
-                self._evicted.discard(sink)
-                self.drop_tree(path)
+                self._evicted |= self.drop_tree(path) - {sink}
                 directory = None
             if directory is None:
                 directory = self._by_path[path] = _Directory(path, wd)
@@ -185,12 +183,14 @@ class WatchTable:
             self._allowance.give_back(1)
         return wd
 
-    def drop_tree(self, path: bytes) -> None:
-        """End the watches of `path` and of all below it, for every owner."""
+    def drop_tree(self, path: bytes) -> set[Sink]:
+        """End the watches of `path` and of all below it, for every owner: those are returned."""
         with self.lock:
-            for directory in self._at_and_below(path):
+            dropped = self._at_and_below(path)
+            for directory in dropped:
                 self._unlink(directory)
                 self._forget(directory)
+            return {owner[0] for directory in dropped for owner in directory.owners}
 
     def withdraw(self, path: bytes, sink: Sink, role: Role | None = None) -> None:
         """End the watches of `path` and of all below it for `sink` (as `role`); other owners keep theirs."""
@@ -300,8 +300,11 @@ class WatchTable:
                     sink.note(role, prefix, mask, name)
                     self.touched.add(sink)
             if mask & ISDIR and mask & _NAME_LEFT:
+                # Who watches below it and not here is told of nothing else: the directory's own event comes later, for
+                # a descriptor that is forgotten by then, and what was further down has none.
+                told = {owner[0] for directory in directories for owner in directory.owners}
                 for path in [path_below(directory.path, name) for directory in directories]:
-                    self.drop_tree(path)
+                    self._lose(list(self.drop_tree(path) - told))
 
     def _lose(self, sinks: list[Sink]) -> None:
         for sink in sinks:

@@ -124,6 +124,21 @@ def test_a_moved_directory_is_no_longer_watched_under_its_old_path(table: WatchT
     assert sink.noted == []
 
 
+def test_who_watches_below_a_directory_that_moves_is_told_though_only_its_parent_s_owner_sees_it(
+    table: WatchTable, top: bytes
+) -> None:
+    """The events of the directory itself come later, when its descriptor is known to nobody any more."""
+    outer, inner = Noting(), Noting()
+    os.makedirs(top + b"/a/inner/b")
+    watch(table, outer, top, b"", b"a")
+    watch(table, inner, top, b"a/inner", b"a/inner/b")
+    os.rename(top + b"/a", top + b"/away")
+    os.rename(top + b"/away", top + b"/a")
+    assert table.drain()
+    assert (outer.losses, inner.losses) == (0, 1)
+    assert table.take_touched() == {outer, inner}
+
+
 def test_a_directory_moved_out_and_a_deleted_one_leave_nothing(table: WatchTable, top: bytes) -> None:
     sink = Noting()
     watch(table, sink, top, b"", b"in", b"in/a", b"in/b", b"out")
