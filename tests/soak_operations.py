@@ -355,8 +355,10 @@ def leave_and_return(scene: Scene) -> str:
     git_dir = os.path.join(scene.top, b".git")
     if choice == 0:
         os.rename(scene.top, scene.top + b"-away")
-        _append(scene.top + b"-away/left", b"while away\n")
-        os.rename(scene.top + b"-away", scene.top)
+        try:
+            _append(scene.top + b"-away/left", b"while away\n")
+        finally:
+            os.rename(scene.top + b"-away", scene.top)
         return "leave, change, return"
     if not os.path.isdir(git_dir):
         return NOTHING

@@ -30,6 +30,7 @@ from gitwatchd.git.index_format import (
     STAGE_BITS,
     STAT_FIELDS,
     is_readable_size,
+    parse_cache_tree,
     parse_compressed,
     parse_extensions,
     parse_header,
@@ -190,6 +191,22 @@ class Index:
     def cache_tree_root(self) -> bytes | None:
         """Raw oid of the tree that the index as a whole stands for, where git left one that is valid."""
         return self._cache_tree_root
+
+    def cache_tree_agrees(self) -> bool:
+        """Whether each of the trees that git noted has as many entries here as it counted then.
+
+        git compares by its notes: what it took out of a sparse checkout, and kept the note of, it does not miss.
+        """
+        names = self.names
+        try:
+            for prefix, entries in parse_cache_tree(self.raw, self.offsets[-1], self.oid_bytes):
+                first = bisect_left(names, prefix)
+                last = bisect_left(names, prefix[:-1] + b"0") if prefix else len(names)  # "0" comes next after "/"
+                if entries not in (-1, last - first):
+                    return False
+        except (ValueError, IndexError):
+            return False
+        return True
 
 
 def read_index(path: bytes, oid_bytes: int) -> Index:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from array import array
+from collections.abc import Iterator
 
 from gitwatchd.errors import EnvironmentFailure
 
@@ -186,8 +187,40 @@ def parse_extensions(raw: bytes, at: int, oid_bytes: int) -> tuple[bytes | None,
 
 
 def _parse_cache_tree_root(raw: bytes, at: int, end: int, oid_bytes: int) -> bytes | None:
-    """First record of the TREE extension: NUL, "ENTRIES SUBTREES\\n", oid; ENTRIES -1 means invalid."""
+    """First record of the TREE extension: NUL, "ENTRIES SUBTREES\\n", oid; ENTRIES -1 means invalid.
+
+    So does any other number than that of the index's entries: see `Index.cache_tree_agrees`.
+    """
     line_end = raw.find(b"\n", at, end)
-    if line_end < 0 or raw[at] or raw[at + 1 : at + 2] == b"-" or line_end + 1 + oid_bytes > end:
+    entries = raw[at + 1 : line_end].partition(b" ")[0]
+    if line_end < 0 or raw[at] or line_end + 1 + oid_bytes > end or entries != b"%d" % int.from_bytes(raw[8:12]):
         return None
     return raw[line_end + 1 : line_end + 1 + oid_bytes]
+
+
+def parse_cache_tree(raw: bytes, at: int, oid_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """The records of the TREE extension behind the entries, which end at `at`: each directory's prefix (`b"a/b/"`, the
+    top's b"") and how many entries git counted below it when it noted its tree, -1 where the tree is not known.
+
+    Raises ValueError or IndexError where it is malformed.
+    """
+    # `above`: directories whose records have begun, with how many subdirectories' are still to come.
+    end = len(raw) - oid_bytes
+    while at <= end - 8 and raw[at : at + 4] != b"TREE":
+        at += 8 + int.from_bytes(raw[at + 4 : at + 8])
+    if at > end - 8:
+        return
+    at, end = at + 8, at + 8 + int.from_bytes(raw[at + 4 : at + 8])
+    above: list[tuple[bytes, int]] = []
+    while at < end:
+        name_end = raw.index(b"\0", at, end)
+        line_end = raw.index(b"\n", name_end, end)
+        entries, subtrees = map(int, raw[name_end + 1 : line_end].split(b" "))
+        prefix = above[-1][0] + raw[at:name_end] + b"/" if above else b""
+        yield prefix, entries
+        at = line_end + 1 + (oid_bytes if entries >= 0 else 0)
+        if above:
+            above[-1] = above[-1][0], above[-1][1] - 1
+        above.append((prefix, subtrees))
+        while above and not above[-1][1]:
+            above.pop()

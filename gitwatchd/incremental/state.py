@@ -138,6 +138,8 @@ class RepositoryState:
             # git trusts its cache of untracked files where the times of directories cannot tell (two changes within a
             # second), and then shows less than there is: only git knows what it shows.
             raise Inexact("the index holds an untracked cache")
+        if self._terms.sparse and not index.cache_tree_agrees():
+            raise Inexact("git compares by trees that it noted for other entries")
 
     def _refuse_entry(self, path: bytes, index: Index, row: int, links: dict[bytes, bool]) -> None:
         flags = index.flags(row)

@@ -19,6 +19,7 @@ from gitwatchd.git.index_file import (
     parse_index,
     read_index,
 )
+from gitwatchd.git.index_format import parse_cache_tree
 from tests.zoo.commands import Git
 
 Repository = Callable[..., Git]
@@ -185,6 +186,32 @@ def test_cache_tree_root_only_while_valid(repository: Repository, hash_name: str
     (git.path / "later").write_bytes(b"")
     git("add", "-N", "later")
     assert read(git, oid_bytes).cache_tree_root() is None
+
+
+def test_the_noted_trees_agree_with_the_entries(repository: Repository) -> None:
+    git = repository({"a": b"a", "d/b": b"b", "d/e/c": b"c", "d.x": b"", "z/y/x/w": b"w"})
+    index = read(git, 20)
+    noted = dict(parse_cache_tree(index.raw, index.offsets[-1], 20))
+    assert noted == {b"": 5, b"d/": 2, b"d/e/": 1, b"z/": 1, b"z/y/": 1, b"z/y/x/": 1}
+    assert index.cache_tree_agrees()
+    (git.path / "d" / "e" / "c").write_bytes(b"cc")
+    git("add", "d/e/c")
+    index = read(git, 20)
+    assert dict(parse_cache_tree(index.raw, index.offsets[-1], 20)) == {**noted, b"": -1, b"d/": -1, b"d/e/": -1}
+    assert index.cache_tree_agrees()
+
+
+@pytest.mark.parametrize("directory", [b"", b"d", b"z"])
+def test_noted_trees_that_lack_entries_do_not_agree(repository: Repository, directory: bytes) -> None:
+    """git 2.39 writes such an index where it takes entries out of a sparse checkout (soak, seed 910022)."""
+    git = repository({"a": b"a", "d/b": b"b", "z/y/w": b"w"})
+    raw = read(git, 20).raw
+    entries = {b"": 3, b"d": 1, b"z": 1}[directory]
+    lying = raw.replace(b"%b\0%d " % (directory, entries), b"%b\0%d " % (directory, entries + 1))
+    assert lying != raw
+    index = parse_index(lying, 20, 1)
+    assert not index.cache_tree_agrees()
+    assert index.cache_tree_root() == (None if directory == b"" else parse_index(raw, 20, 1).cache_tree_root())
 
 
 def test_untracked_cache_and_fsmonitor_do_not_matter(repository: Repository) -> None:
