@@ -407,3 +407,21 @@ def test_repositories_below_a_directory_that_is_away_for_a_moment(client: Client
     for each in inner:
         write(each.path / "later", b"")
         expect_git_s(client, each)
+
+
+def test_trees_that_git_noted_for_an_index_that_lacks_files(client: Client, git: Git) -> None:
+    """Seed 920012. git compares by its notes, and does not list what they cover as deleted."""
+    write(git.path / "more", b"more\n")
+    git("add", "more")
+    git("commit", "-q", "-m", "more")
+    git("checkout", "-q", "-b", "behind", "HEAD~1")
+    expect_git_s(client, git)
+    (git.path / ".git/index").unlink()
+    expect_git_s(client, git)
+    git.ask("rebase", "-q", "main")
+    expect_git_s(client, git)
+    for number in range(3):
+        write(git.path / f"b/{number}", b"3\n")
+        expect_git_s(client, git)
+        git.ask("add", f"b/{number}")
+        expect_git_s(client, git)

@@ -28,7 +28,7 @@ from gitwatchd.git.porcelain import count, encode, parse_status
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
 from gitwatchd.incremental.first_sight import LARGEST_INDEX
 from gitwatchd.incremental.state import RepositoryState, Work
-from gitwatchd.incremental.terms import Inexact, read_terms
+from gitwatchd.incremental.terms import Inexact, read_terms, refuse_wrong_notes
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Facts
 from gitwatchd.model.repository import Analysed, Location, RepoPath
@@ -254,7 +254,7 @@ class Increments:
             return
 
         def read() -> None:
-            index = None
+            index: Index | Inexact = Inexact("a bug")
             try:
                 index = self._read_index(location)
             finally:  # somebody may wait for it, whatever happened
@@ -263,8 +263,7 @@ class Increments:
         try:
             threading.Thread(target=read, name="read-index", daemon=True).start()
         except RuntimeError as reason:  # no thread is to be had
-            self.reasons[str(reason)] += 1
-            self._end_priming(location, outcome, is_current, None)
+            self._end_priming(location, outcome, is_current, Inexact(str(reason)))
 
     def _is_large(self, location: Location) -> bool:
         try:
@@ -272,14 +271,18 @@ class Increments:
         except OSError:
             return False
 
-    def _read_index(self, location: Location) -> Index | None:
+    def _read_index(self, location: Location) -> Index | Inexact:
         try:
-            return read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
+            index = read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
+            refuse_wrong_notes(index)
+        except Inexact as reason:
+            return reason
         except (EnvironmentFailure, OSError):
-            return None
+            return Inexact("the index cannot be read here")
+        return index
 
     def _end_priming(
-        self, location: Location, outcome: Analysed, is_current: Callable[[], bool], index: Index | None
+        self, location: Location, outcome: Analysed, is_current: Callable[[], bool], index: Index | Inexact
     ) -> None:
         try:
             self._prime_with(location, outcome, is_current, index)
@@ -291,7 +294,7 @@ class Increments:
                 callback()
 
     def _prime_with(
-        self, location: Location, outcome: Analysed, is_current: Callable[[], bool], index: Index | None
+        self, location: Location, outcome: Analysed, is_current: Callable[[], bool], index: Index | Inexact
     ) -> None:
         path = location.path
         # Whatever replaced the index before it was read is in the queue by now.
@@ -300,7 +303,10 @@ class Increments:
             return  # a later one is being made, or none any more
         del self._priming[path]
         pending = self._pending.get(path)
-        if index is None or not is_current() or (pending is not None and pending.aspects & _UNPRIMABLE):
+        if isinstance(index, Inexact):
+            self._note_reason(path, index)
+            return
+        if not is_current() or (pending is not None and pending.aspects & _UNPRIMABLE):
             return
         objects = Objects(location, may_start_git=False)
         try:
@@ -313,10 +319,13 @@ class Increments:
             if state.entries() != outcome.entries:
                 raise Inexact("git's answer cannot be kept here")  # noqa: TRY301 - one way out for all reasons
         except (Inexact, EnvironmentFailure, OSError, ValueError) as reason:
-            self.reasons[str(reason).splitlines()[0][:60]] += 1
-            _log.debug("%r is not followed: %s", path, reason)
+            self._note_reason(path, reason)
             return
         finally:
             with suppress(EnvironmentFailure):
                 objects.close()
         self._followed[path] = _Followed(location, config, objects, state, outcome.facts)
+
+    def _note_reason(self, path: RepoPath, reason: Exception) -> None:
+        self.reasons[str(reason).splitlines()[0][:60]] += 1
+        _log.debug("%r is not followed: %s", path, reason)

@@ -192,18 +192,26 @@ class Index:
         """Raw oid of the tree that the index as a whole stands for, where git left one that is valid."""
         return self._cache_tree_root
 
-    def cache_tree_agrees(self) -> bool:
-        """Whether each of the trees that git noted has as many entries here as it counted then.
+    def cache_tree_agrees(self, *, whole: bool = True) -> bool:
+        """Whether each of the trees that git noted (not `whole`: that of the top) has as many entries as git counted.
 
-        git compares by its notes: what it took out of a sparse checkout, and kept the note of, it does not miss.
+        git compares by its notes. `git rebase` without an index notes the trees of the commit that it rebases onto,
+        whatever it put into the new index, and what is not in there does not show as deleted.
         """
         names = self.names
+        first = 0
         try:
             for prefix, entries in parse_cache_tree(self.raw, self.offsets[-1], self.oid_bytes):
-                first = bisect_left(names, prefix)
-                last = bisect_left(names, prefix[:-1] + b"0") if prefix else len(names)  # "0" comes next after "/"
-                if entries not in (-1, last - first):
+                first = bisect_left(names, prefix, first)  # a directory comes before what is in it
+                end = first + entries
+                if entries >= 0 and (
+                    end > len(names)
+                    or (entries and not names[end - 1].startswith(prefix))
+                    or (end < len(names) and names[end].startswith(prefix))
+                ):
                     return False
+                if not whole:
+                    break
         except (ValueError, IndexError):
             return False
         return True

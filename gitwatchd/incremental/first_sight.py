@@ -18,7 +18,7 @@ from gitwatchd.git.index_format import STAT_FIELDS
 from gitwatchd.git.objects import Objects, TreeEntry
 from gitwatchd.git.porcelain import Headers
 from gitwatchd.incremental.compare import HashedClean, Verdict, leads_through_link, worktree_verdict
-from gitwatchd.incremental.terms import Inexact, Terms
+from gitwatchd.incremental.terms import Inexact, Terms, refuse_wrong_notes
 
 LARGEST_INDEX = 5_000
 """Entries; above it git, which looks at files on several threads, is not slower."""
@@ -60,6 +60,7 @@ def look(
     """`nested`: relative paths of repositories in the worktree that are not its submodules. Raises Inexact."""
     if len(index) > LARGEST_INDEX:
         raise Inexact("too many files for a first sight without git")
+    refuse_wrong_notes(index)
     listings = list(listings)
     # What was listed was no link, nor anything above it.
     links = dict.fromkeys([listing.path for listing in listings], False)

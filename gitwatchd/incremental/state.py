@@ -28,7 +28,7 @@ from gitwatchd.incremental.first_sight import LARGEST_INDEX, FirstSight
 from gitwatchd.incremental.newest import NewestTime
 from gitwatchd.incremental.records import build_status
 from gitwatchd.incremental.staged import GITLINK, StagedColumn
-from gitwatchd.incremental.terms import Inexact, Terms
+from gitwatchd.incremental.terms import Inexact, Terms, refuse_wrong_notes
 from gitwatchd.incremental.untracked import UntrackedSearch
 from gitwatchd.model.repository import Location
 
@@ -138,8 +138,6 @@ class RepositoryState:
             # git trusts its cache of untracked files where the times of directories cannot tell (two changes within a
             # second), and then shows less than there is: only git knows what it shows.
             raise Inexact("the index holds an untracked cache")
-        if self._terms.sparse and not index.cache_tree_agrees():
-            raise Inexact("git compares by trees that it noted for other entries")
 
     def _refuse_entry(self, path: bytes, index: Index, row: int, links: dict[bytes, bool]) -> None:
         flags = index.flags(row)
@@ -250,6 +248,7 @@ class RepositoryState:
         self.index = succession.index
         if 0 < self.index.mtime_ns < old.mtime_ns:
             raise Inexact("the index became older")  # what was not racy may be racy now
+        refuse_wrong_notes(self.index, whole=False)
         self._refuse_extensions()
         return succession.changed
 

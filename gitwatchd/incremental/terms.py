@@ -79,6 +79,16 @@ def read_terms(location: Location, config: RepositoryConfig, index: Index, attri
     )
 
 
+def refuse_wrong_notes(index: Index, *, whole: bool = True) -> None:
+    """Raises Inexact where git, which compares by the trees noted in the index, will see less than there is.
+
+    `whole`: 30 ms for 8,000 directories. Of the successor of an index that was looked at whole the note of the top is
+    enough: no command is known that notes wrong trees and not that one.
+    """
+    if not index.cache_tree_agrees(whole=whole):
+        raise Inexact("git compares by trees that it noted for other entries")
+
+
 def _conversion(
     location: Location, config: RepositoryConfig, settings: StatusSettings, index: Index, attributes: Iterable[bytes]
 ) -> Conversion:
