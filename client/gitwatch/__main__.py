@@ -10,17 +10,30 @@ from __future__ import annotations
 import os
 import sys
 
-from gitwatch.output import OutputClosed, complain
-from gitwatchd.errors import DaemonUnavailable, GitwatchError, PeerError, UserError
-from gitwatchd.wire.rpc import REFUSED, USAGE, RemoteError
+TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
+if TYPE_CHECKING:
+    from gitwatchd.errors import GitwatchError
 
 _INTERRUPTED = 130
 
 
 def main() -> int:
-    from gitwatch.cli import run
-
     _open_standard_descriptors()
+    if sys.argv[1:2] == ["prompt"]:
+        # Before the imports of all other commands, which take longer than a prompt altogether.
+        from gitwatch import prompt
+
+        code = prompt.run([os.fsencode(argument) for argument in sys.argv[2:]])
+        if code is not None:
+            return code
+    return _run_command()
+
+
+def _run_command() -> int:
+    from gitwatch.cli import run
+    from gitwatch.output import OutputClosed, complain
+    from gitwatchd.errors import GitwatchError
+
     try:
         return run(sys.argv[1:])
     except GitwatchError as error:
@@ -45,6 +58,9 @@ def _open_standard_descriptors() -> None:
 
 
 def exit_code(error: GitwatchError) -> int:
+    from gitwatchd.errors import DaemonUnavailable, PeerError, UserError
+    from gitwatchd.wire.rpc import REFUSED, USAGE, RemoteError
+
     if isinstance(error, UserError):
         return 2
     if isinstance(error, RemoteError):

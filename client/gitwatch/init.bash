@@ -1,7 +1,7 @@
 # gitwatch for bash: sets GITWATCH_PROMPT and VCS_STATUS_* before each prompt, by a process that stands beside the shell
 # and is asked over a pair of FIFOs. Use it as
 #   eval "$(gitwatch init bash)"
-#   PS1='\w ${GITWATCH_PROMPT} \$ '
+#   PS1='\w ${GITWATCH_PROMPT:+$GITWATCH_PROMPT }\$ '
 # in .bashrc. The single quotes matter: names in GITWATCH_PROMPT are then shown, and never run.
 
 if [[ $- == *i* && ${BASH_VERSINFO[0]} -ge 4 ]]; then
@@ -12,7 +12,7 @@ _gitwatch_names=(
   NUM_STAGED_DELETED PUSH_REMOTE_NAME PUSH_REMOTE_URL PUSH_COMMITS_AHEAD PUSH_COMMITS_BEHIND NUM_SKIP_WORKTREE
   NUM_ASSUME_UNCHANGED COMMIT_ENCODING COMMIT_SUMMARY
 )
-GITWATCH_PROMPT= _gitwatch_id=0 _gitwatch_busy= _gitwatch_shown= _gitwatch_asked= _gitwatch_limit=0.500
+GITWATCH_PROMPT= _gitwatch_id=${_gitwatch_id-0} _gitwatch_busy= _gitwatch_shown= _gitwatch_asked= _gitwatch_limit=0.500
 
 _gitwatch_start() {
   [[ -z ${_gitwatch_pid-} ]] || ! kill -0 "$_gitwatch_pid" 2>/dev/null || return 0
@@ -135,7 +135,7 @@ _gitwatch_prompt() {
 }
 
 _gitwatch_start
-if [[ ${PROMPT_COMMAND-} != *_gitwatch_prompt* ]]; then
+if [[ ${PROMPT_COMMAND[*]-} != *_gitwatch_prompt* ]]; then
   PROMPT_COMMAND="_gitwatch_prompt${PROMPT_COMMAND:+;$PROMPT_COMMAND}"
 fi
 

@@ -1,16 +1,22 @@
 # gitwatch for zsh: sets GITWATCH_PROMPT and VCS_STATUS_* before each prompt, from the daemon's socket, without a
 # process. An answer that is late is drawn when it comes. Use it as
 #   eval "$(gitwatch init zsh)"
-#   PROMPT='%~ ${GITWATCH_PROMPT} %# '
+#   PROMPT='%~ ${GITWATCH_PROMPT:+$GITWATCH_PROMPT }%# '
 # in .zshrc. The single quotes matter: names in GITWATCH_PROMPT are then shown, and never run.
 
 if [[ -o interactive ]] && zmodload zsh/net/socket zsh/system zsh/datetime zsh/zle 2>/dev/null; then
 
 setopt prompt_subst prompt_percent no_prompt_bang
 
+# Evaluated anew: what the first time had open is closed, or its handler would be called for ever.
+(( ! $+functions[_gitwatch_close] )) || _gitwatch_close
+
 typeset -g  GITWATCH_PROMPT= _gitwatch_buffer= _gitwatch_reply= _gitwatch_asked= _gitwatch_shown=
 typeset -gi _gitwatch_fd=-1 _gitwatch_id=0 _gitwatch_busy=0 _gitwatch_again=0 _gitwatch_started=0
 typeset -gF _gitwatch_limit=0.1
+# For what zsh calls: options that would end a function in its middle, or talk, do not concern it. (`emulate` would
+# take prompt_subst away from the prompt that is drawn there.)
+typeset -ga _gitwatch_calm=(local_options no_err_return no_err_exit no_warn_nested_var no_xtrace)
 typeset -ga _gitwatch_names=(
   WORKDIR COMMIT LOCAL_BRANCH REMOTE_BRANCH REMOTE_NAME REMOTE_URL ACTION INDEX_SIZE NUM_STAGED NUM_UNSTAGED
   NUM_CONFLICTED NUM_UNTRACKED COMMITS_AHEAD COMMITS_BEHIND STASHES TAG NUM_UNSTAGED_DELETED NUM_STAGED_NEW
@@ -156,6 +162,7 @@ _gitwatch_late() {
 
 # Before each prompt.
 _gitwatch_precmd() {
+  setopt "${_gitwatch_calm[@]}"
   local REPLY
   _gitwatch_subject
   local subject=$REPLY
@@ -210,6 +217,7 @@ _gitwatch_later() {
 
 # The daemon said something while a prompt stands there.
 _gitwatch_ready() {
+  setopt "${_gitwatch_calm[@]}"
   local REPLY
   _gitwatch_read 0
   case $? in
@@ -239,6 +247,7 @@ _gitwatch_start() {
 }
 
 _gitwatch_up() {
+  setopt "${_gitwatch_calm[@]}"
   local -i fd=$1
   local REPLY
   zle -F $fd

@@ -24,6 +24,8 @@ _BACKLOG_FULL = (11, 35)
 """EAGAIN of Linux and of the BSDs, without the module that has the names."""
 _OTHER_WORLDS = (b"GIT_WORK_TREE", b"GIT_INDEX_FILE", b"GIT_OBJECT_DIRECTORY", b"GIT_COMMON_DIR", b"GIT_NAMESPACE")
 _START_AGAIN_S = 3.0
+_NOWHERE = b"/dev/null/deleted"
+"""In place of a current directory that was deleted: no repository can be there."""
 _NIL = 0xC0
 _USAGE = 2
 
@@ -58,7 +60,7 @@ def run(arguments: list[bytes]) -> int | None:
     if reply[3] == _NIL:
         text = _payload(reply)
         if text:
-            posix.write(1, text if text.endswith(b"\n") else text + b"\n")
+            _write(text if text.endswith(b"\n") else text + b"\n")
     elif reply[4] == _USAGE:  # the array of an error begins with its code
         return None  # the other way has the room to say what was wrong
     return 0
@@ -160,7 +162,7 @@ def _request(options: Options, environ: "dict[bytes, bytes]", deadline: float) -
     git_dir = environ.get(b"GIT_DIR", b"")
     directory = options.get(b"PATH") or git_dir
     if not directory.startswith(b"/"):
-        directory = posix.getcwdb() + (b"/" + directory if directory not in (b"", b".") else b"")
+        directory = _working_directory() + (b"/" + directory if directory not in (b"", b".") else b"")
     milliseconds = max(1, int((deadline - time.monotonic()) * 1000 * _MARGIN))
     named = {
         b"wait_ms": b"\xce" + milliseconds.to_bytes(4, "big"),
@@ -173,6 +175,13 @@ def _request(options: Options, environ: "dict[bytes, bytes]", deadline: float) -
         named[b"template"] = _string(options[b"--template"])
     pairs = b"".join([_string(key) + value for key, value in named.items()])
     return b"\x94\x00\x01\xa6prompt\x92" + _binary(directory) + bytes((0x80 + len(named),)) + pairs
+
+
+def _working_directory() -> bytes:
+    try:
+        return posix.getcwdb()
+    except OSError:
+        return _NOWHERE
 
 
 def _string(text: bytes) -> bytes:
@@ -231,6 +240,14 @@ def _remaining_s(deadline: float) -> float:
 
 def _payload(reply: bytes) -> bytes:
     return reply[9:]
+
+
+def _write(text: bytes) -> None:
+    try:
+        while text:
+            text = text[posix.write(1, text) :]
+    except OSError:
+        pass
 
 
 def start_daemon(run_dir: bytes, state_dir: bytes | None) -> None:

@@ -126,6 +126,34 @@ def test_shell_variables_are_what_the_shell_gets(
     assert done.stdout.endswith(b"|unset\n")
 
 
+def test_a_deleted_directory_is_no_repository(
+    real: Daemon, prompt: Prompt, repository: Callable[..., Git], tmp_path: Path
+) -> None:
+    repository({"a": b"1\n"})
+    script = 'mkdir gone && cd gone && rmdir "$PWD" && exec "$0" --state-dir "$1" --format fish --timeout 30'
+    done = subprocess.run(
+        ["sh", "-c", script, BIN / "gitwatch-prompt", tmp_path / "state"], cwd=tmp_path, stdin=subprocess.DEVNULL,
+        env=without_git(os.environ), capture_output=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert b"VCS_STATUS_STATE 'none'" in done.stdout
+    assert not (tmp_path / "state/run/prompt-started").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("program", ["gitwatch-prompt", "gitwatch"])
+def test_an_output_that_takes_nothing_is_no_error(
+    real: Daemon, repository: Callable[..., Git], tmp_path: Path, program: str
+) -> None:
+    git = repository({"a": b"1\n"})
+    words = [BIN / program, *(["prompt"] if program == "gitwatch" else []), "--state-dir", tmp_path / "state"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*words, "--timeout", "30"], cwd=git.path, env=without_git(os.environ), stdin=subprocess.DEVNULL,
+            stdout=full, stderr=subprocess.PIPE, timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_stopped_daemon_costs_no_more_than_the_deadline(
     real: Daemon, prompt: Prompt, repository: Callable[..., Git]
 ) -> None:

@@ -41,9 +41,16 @@ def start_command(shell: str, directory: Path, rc: str) -> list[str]:
 
 class Terminal:
     def __init__(
-        self, shell: str, directory: Path, cwd: Path, *, env: Mapping[str, str] | None = None, rc: str | None = None
+        self,
+        shell: str,
+        directory: Path,
+        cwd: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        rc: str | None = None,
+        before: str = "",
     ) -> None:
-        """The prompt is `<LINE|STATE|RESULT>`, unless `rc` says otherwise."""
+        """The prompt is `<LINE|STATE|RESULT>`, unless `rc` says otherwise. `before`: what stands before ours there."""
         self.shell = shell
         directory.mkdir(parents=True, exist_ok=True)
         bin_dir = Path(sys.executable).parent
@@ -53,7 +60,7 @@ class Terminal:
         }  # fmt: skip
         environment.pop("TMUX", None)
         evaluate = "gitwatch init fish | source" if shell == "fish" else f'eval "$(gitwatch init {shell})"'
-        command = start_command(shell, directory, f"{evaluate}\n{_PROMPTS[shell]}\n" if rc is None else rc)
+        command = start_command(shell, directory, f"{before}\n{evaluate}\n{_PROMPTS[shell]}\n" if rc is None else rc)
         self._tmux = ["tmux", "-S", str(directory / "tmux"), "-f", "/dev/null"]
         subprocess.run(
             [*self._tmux, "new-session", "-d", "-x", "150", "-y", "50", "-c", str(cwd), *command],

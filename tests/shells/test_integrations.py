@@ -42,9 +42,9 @@ OpenTerminal = Callable[..., Terminal]
 def terminal(shell: str, tmp_path: Path, runtime: Path) -> Iterator[OpenTerminal]:
     opened: list[Terminal] = []
 
-    def open_one(cwd: Path, **more: str) -> Terminal:
+    def open_one(cwd: Path, before: str = "", **more: str) -> Terminal:
         env = {"XDG_RUNTIME_DIR": str(runtime), **more}
-        opened.append(Terminal(shell, tmp_path / f"t{len(opened)}", cwd, env=env))
+        opened.append(Terminal(shell, tmp_path / f"t{len(opened)}", cwd, env=env, before=before))
         return opened[-1]
 
     yield open_one
@@ -138,6 +138,94 @@ def test_a_stopped_daemon_holds_nobody_up(
         there.draw_until("main !1")
     else:
         there.wait_prompt("main !1")
+
+
+def test_what_was_late_is_asked_again_for_where_the_shell_is_by_then(
+    daemon: Daemon, terminal: OpenTerminal, repository: Callable[..., Git]
+) -> None:
+    first, second = repository({"a": b"1\n"}, "first"), repository({"a": b"1\n"}, "second")
+    second("checkout", "-q", "-b", "topic")
+    there = terminal(first.path)
+    there.draw_until("main")
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        there.run("clear")
+        there.wait_prompt("main …", "stale")
+        there.type(f"clear; cd {second.path}")
+        there.wait_prompt("", "pending")
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    if there.shell == "bash":
+        there.draw_until("topic")
+    else:
+        there.wait_prompt("topic")
+
+
+def test_another_git_than_the_daemon_s_is_not_answered_for(
+    daemon: Daemon, terminal: OpenTerminal, repository: Callable[..., Git]
+) -> None:
+    git = repository({"a": b"1\n"})
+    there = terminal(git.path)
+    there.draw_until("main")
+    export, unset = ("set -gx GIT_WORK_TREE /tmp", "set -e GIT_WORK_TREE") if there.shell == "fish" else (
+        "export GIT_WORK_TREE=/tmp", "unset GIT_WORK_TREE",
+    )  # fmt: skip
+    there.type(f"clear; {export}")
+    there.wait_prompt("", "none")
+    there.type(f"clear; {unset}")
+    there.wait_prompt("main")
+
+
+OPTIONS = {
+    "zsh": "setopt nounset ksh_arrays sh_word_split glob_subst warn_create_global warn_nested_var err_return noclobber "
+    "extended_glob null_glob all_export",
+    "bash": "set -uf; IFS=:; shopt -s nullglob extglob; set -o noclobber; set -o posix; set -ET\n"
+    "PROMPT_COMMAND=('n=$((${n-0}+1))' 'm=1'); trap 'k=1' DEBUG",
+    "fish": "set -g fish_key_bindings fish_vi_key_bindings",
+}
+
+
+def test_with_options_that_people_set(
+    daemon: Daemon, terminal: OpenTerminal, shell: str, repository: Callable[..., Git]
+) -> None:
+    git = repository({"a": b"1\n"})
+    there = terminal(git.path, before=OPTIONS[shell])
+
+    def shows(line: str, state: str) -> None:
+        # In vi mode fish has the mode before it.
+        there.wait_line(lambda last: f"<{line}|{state}|" in last and last.endswith(">"), f"{line} {state}")
+        assert len(there.lines()) == 1, "nothing but the prompt: " + "\n".join(there.lines())
+
+    there.run("clear; echo x >new")
+    for command, line, state in (("cd /", "", "none"), (f"cd {git.path}", "main ?1", "fresh")):
+        there.type(f"{command}; clear")
+        shows(line, state)
+
+
+def test_evaluated_again(daemon: Daemon, terminal: OpenTerminal, repository: Callable[..., Git]) -> None:
+    """As by `source ~/.zshrc`, also while an answer is under way: what was open before is neither kept nor used."""
+    git = repository({"a": b"1\n"})
+    there = terminal(git.path)
+    there.draw_until("main")
+    again = "gitwatch init fish | source" if there.shell == "fish" else f'eval "$(gitwatch init {there.shell})"'
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        there.run("clear")
+        there.wait_prompt("main …", "stale")
+        there.run(f"{again}; {again}; clear")
+        there.wait_prompt("", "pending")
+        (git.path / "a").write_bytes(b"2\n")
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    if there.shell == "bash":
+        there.draw_until("main !1")
+    else:
+        there.wait_prompt("main !1")
+    there.run("echo $$ >../shell; clear" if there.shell != "fish" else "echo $fish_pid >../shell; clear")
+    pid = int((git.path.parent / "shell").read_text())
+    there.wait_prompt("main !1")
+    opened = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()]
+    assert sum(str(target).startswith("socket:") for target in opened) <= 1
 
 
 @pytest.fixture
