@@ -16,6 +16,7 @@ from gitwatch.topics import TOPICS
 from tests.shells.terminal import Terminal, lacks
 from tests.zoo.commands import Git
 from tests.zoo.daemon import Daemon
+from tests.zoo.waiting import wait_until
 
 README = Path(__file__).parents[2] / "README.md"
 pytestmark = pytest.mark.timeout(180)
@@ -73,8 +74,14 @@ def test_starship(daemon: Daemon, runtime: Path, nasty: Git, tmp_path: Path) -> 
         **os.environ, "TERM": "xterm", "XDG_RUNTIME_DIR": str(runtime), "STARSHIP_CONFIG": str(config),
         "STARSHIP_CACHE": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }  # fmt: skip
-    done = subprocess.run([starship, "prompt"], cwd=nasty.path, env=env, capture_output=True, timeout=60, check=True)
-    assert f"{NAME} ?1" in done.stdout.decode()
+
+    def drawn() -> bool:
+        done = subprocess.run(
+            [starship, "prompt"], cwd=nasty.path, env=env, capture_output=True, timeout=60, check=True
+        )
+        return f"{NAME} ?1" in done.stdout.decode()
+
+    wait_until(drawn, what="a prompt that had its answer within the recipe's deadline")
     assert not list(tmp_path.rglob("PWNED"))
 
 
