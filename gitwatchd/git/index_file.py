@@ -199,10 +199,9 @@ class Index:
         whatever it put into the new index, and what is not in there does not show as deleted.
         """
         names = self.names
-        first = 0
         try:
             for prefix, entries in parse_cache_tree(self.raw, self.offsets[-1], self.oid_bytes):
-                first = bisect_left(names, prefix, first)  # a directory comes before what is in it
+                first = bisect_left(names, prefix)
                 end = first + entries
                 if entries >= 0 and (
                     end > len(names)

@@ -189,10 +189,16 @@ def test_cache_tree_root_only_while_valid(repository: Repository, hash_name: str
 
 
 def test_the_noted_trees_agree_with_the_entries(repository: Repository) -> None:
-    git = repository({"a": b"a", "d/b": b"b", "d/e/c": b"c", "d.x": b"", "z/y/x/w": b"w"})
+    """git notes the shorter of two names first, whatever the order of the entries."""
+    git = repository({"a": b"a", "d/b": b"b", "d/e/c": b"c", "d.x": b"", "z/y/x/w": b"w", "b/long": b"", "bb": b""})
+    (git.path / "cc").mkdir()
+    (git.path / "cc" / "a").write_bytes(b"")
+    git("add", "-A")
+    git("commit", "-qm", "cc")
     index = read(git, 20)
     noted = dict(parse_cache_tree(index.raw, index.offsets[-1], 20))
-    assert noted == {b"": 5, b"d/": 2, b"d/e/": 1, b"z/": 1, b"z/y/": 1, b"z/y/x/": 1}
+    assert noted == {b"": 8, b"b/": 1, b"d/": 2, b"d/e/": 1, b"z/": 1, b"z/y/": 1, b"z/y/x/": 1, b"cc/": 1}
+    assert list(noted)[-1] == b"cc/"
     assert index.cache_tree_agrees()
     (git.path / "d" / "e" / "c").write_bytes(b"cc")
     git("add", "d/e/c")
