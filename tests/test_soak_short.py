@@ -9,7 +9,7 @@ import pytest
 from tests.soak import run_round
 
 
-@pytest.mark.parametrize("seed", [102, 201, 203, 216])
+@pytest.mark.parametrize("seed", [2, 4, 102, 203])
 def test_every_answer_of_a_round_is_git_s(seed: int) -> None:
     """And most are made without git: the proof would be empty if they were git's own."""
     tally: Counter[str] = Counter()
