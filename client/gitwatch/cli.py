@@ -81,7 +81,7 @@ COMMANDS: Mapping[str, tuple[str, str, Mapping[str, str], int, int]] = {
 _GROUPS = frozenset(name.split()[0] for name in COMMANDS if " " in name)
 
 
-_WITH_GROUPS = ("status", "unsaved")
+_WITH_GROUPS = ("status", "unsaved", "refresh", "verify", "watch", "events")
 """Commands whose operands may be groups of the configuration; `./@NAME` is a path."""
 
 _LONGEST_S = 600.0

@@ -43,8 +43,9 @@ def _write(method: str, params: list[Any]) -> None:
 
 
 def subscribe(link: Link, invocation: Invocation, paths: list[bytes]) -> None:
-    """From now on the daemon tells of changes at and below `paths`. Raises EnvironmentFailure for one that is none."""
-    options = {"fields": ["path"], "wait_s": 0}
+    """From now on the daemon tells of changes at and below `paths`, and in the groups. Raises EnvironmentFailure for one that is none."""
+    groups = invocation.groups()
+    options = {"fields": ["path"], "wait_s": 0, **groups}
     for error in link.call("status", paths, options, timeout_s=invocation.remaining_s())["errors"]:
         raise EnvironmentFailure(f"{output.plain(error['path'])}: {error['reason']}", error.get("hint") or "")
-    link.call("subscribe", {"paths": paths}, timeout_s=invocation.remaining_s())
+    link.call("subscribe", {"paths": paths, **groups}, timeout_s=invocation.remaining_s())

@@ -148,13 +148,13 @@ usage: gitwatch roots add [--include-ignored] PATH
 Directories whose repositories are watched for ever. (Those merely asked for are forgotten after 14 days.)
 """,
     "refresh": """\
-usage: gitwatch refresh [--timeout S] [--no-progress] [PATH...]
+usage: gitwatch refresh [--timeout S] [--no-progress] [PATH|@GROUP...]
 
 Search these directories again and analyse every repository in them, whatever the daemon believes; it returns when that
 is done. Exit 1 when some repository failed, or was not finished in time.
 """,
     "verify": """\
-usage: gitwatch verify [--timeout S] [PATH...]
+usage: gitwatch verify [--timeout S] [PATH|@GROUP...]
 
 Compare the daemon's answer for each repository with git's own. Exit 1 when one differs: that is a bug.
 """,
@@ -209,12 +209,12 @@ How the daemon is doing. Exit 1 when a repository failed, or an audited answer w
                      was slow or did not come
 """,
     "watch": """\
-usage: gitwatch watch [PATH...]
+usage: gitwatch watch [PATH|@GROUP...]
 
 The table of `gitwatch status`, drawn again when something changes, at most 5 times a second. `q` quits.
 """,
     "events": """\
-usage: gitwatch events [PATH...]
+usage: gitwatch events [PATH|@GROUP...]
 
 A line of JSON for each report that changes, as `gitwatch status --jsonl` has it, until it is interrupted, its reader
 goes, or the daemon ends (exit 4).

@@ -72,7 +72,7 @@ def refresh(invocation: Invocation) -> int:
     link = connect(invocation)
     with Progress(shown=not invocation.has("--no-progress")) as progress:
         answer = link.call(
-            "refresh", paths, {**wait_option(invocation), "progress": progress.wanted},
+            "refresh", paths, {**wait_option(invocation), **invocation.groups(), "progress": progress.wanted},
             timeout_s=invocation.remaining_s(), on_notification=progress.on_notification,
         )  # fmt: skip
     unfinished, failed = answer["unfinished"], answer["failed"]
@@ -85,7 +85,7 @@ def refresh(invocation: Invocation) -> int:
 
 
 def verify(invocation: Invocation) -> int:
-    answer = _call(invocation, "verify", invocation.paths())
+    answer = _call(invocation, "verify", invocation.paths(), invocation.groups())
     differences = answer["differences"]
     for difference in differences:
         _say(f"{plain(difference['path'])}: the daemon's answer is not git's")

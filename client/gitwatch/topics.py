@@ -83,10 +83,12 @@ roots.list []                            [{path, permanent, configured, include_
 unsaved [paths, {wait_s, groups, progress}]
                                          {repos: [{path, name, unsaved, state, fetched_at, reasons}...], errors}
 branches [[path], {wait_s}]              {path, state, reason, hint, fetched_at, branches}
-refresh [paths, {wait_s, progress}]      {repositories, failed, unfinished}
-verify [paths, {wait_s, progress}]       {checked, not_compared, differences: [{path, expected, answered}...]}
+refresh [paths, {wait_s, groups, progress}]
+                                         {repositories, failed, unfinished}
+verify [paths, {wait_s, groups, progress}]
+                                         {checked, not_compared, differences: [{path, expected, answered}...]}
 trust [path]                             {path}
-subscribe [{paths, settle_s, method, args}]
+subscribe [{paths, groups, settle_s, method, args}]
                                          {subscription}; then notifications method(*args, report), by default
                                          changed(report)
 doctor []                                a map

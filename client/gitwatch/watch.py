@@ -48,13 +48,13 @@ def watch(invocation: Invocation) -> int:
     link = connect(invocation)
     subscribe(link, invocation, paths)
     with _Screen() as screen:
-        return _Table(link, paths, screen).follow()
+        return _Table(link, {"paths": paths, **invocation.groups()}, screen).follow()
 
 
 class _Table:
-    def __init__(self, link: Link, paths: list[bytes], screen: _Screen) -> None:
+    def __init__(self, link: Link, named: dict[str, Any], screen: _Screen) -> None:
         self._link = link
-        self._paths = paths
+        self._named = named
         self._screen = screen
         self._changed = True
 
@@ -84,7 +84,7 @@ class _Table:
     def _draw(self) -> None:
         self._changed = False
         columns, rows = self._screen.size()
-        options = {"paths": self._paths, "width": columns, "colour": output.wants_colour(), "wait_s": _WAIT_S}
+        options = {**self._named, "width": columns, "colour": output.wants_colour(), "wait_s": _WAIT_S}
         view = self._link.call(
             "render", "status", options,
             timeout_s=_ANSWER_S, on_notification=self._on_notification,

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -28,6 +28,7 @@ from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.daemon.requests import (
     Named,
     columns_of,
+    globs_of,
     name_all,
     name_with_groups,
     option,
@@ -51,6 +52,7 @@ from gitwatchd.render.table import COLUMNS, Frame, Palette, early_lines, marked,
 from gitwatchd.render.text import shown
 from gitwatchd.server.session import Session
 from gitwatchd.settings.colours import palette
+from gitwatchd.settings.globs import names_repository
 from gitwatchd.settings.model import Settings
 from gitwatchd.wire.rpc import FAILED, PROTOCOL, UNKNOWN_METHOD, USAGE, Request
 
@@ -89,7 +91,7 @@ class Methods:
         self._views = Views()
         self._run_dir = run_dir
         self.subscriptions = Subscriptions(
-            loop, lambda tops, path: fleet.roots.hides(tops or tuple(fleet.roots.listed()), path)
+            loop, lambda tops, path: fleet.roots.hides(tops or tuple(fleet.roots.listed()), path), self._belongs
         )
         self.asked_at = time.monotonic()
         """Of the last request."""
@@ -194,6 +196,11 @@ class Methods:
     @property
     def _settings(self) -> Settings:
         return self._fleet.configuration.settings
+
+    def _belongs(self, groups: Sequence[str], path: bytes) -> bool:
+        """Whether a repository is in any of these groups, as the configuration has them now."""
+        configured = self._settings.groups
+        return any(names_repository(configured.get(group, ()), path) for group in groups)
 
     # ---- asking
 
@@ -384,12 +391,13 @@ class Methods:
 
     def _refresh(self, session: Session, request: Request) -> None:
         """Look at everything anew, and answer when that is done."""
-        named = _name_strictly(self._fleet, request)
         options = options_of(request.params, 1)
+        named = _name_strictly(self._fleet, request, options)
         _waiting_options(options)  # before anything is begun that nobody would wait for
         self._fleet.refresh(named.scope)
 
         def tell(answer: Answer) -> None:
+            answer = named.kept(answer)
             states = Counter(standing.state for _repository, standing in answer.repositories)
             session.reply(
                 request.id,
@@ -403,13 +411,15 @@ class Methods:
 
     def _verify(self, session: Session, request: Request) -> None:
         """Compare what would be answered with what git says now."""
-        named = _name_strictly(self._fleet, request)
         options = options_of(request.params, 1)
+        named = _name_strictly(self._fleet, request, options)
 
         def compare(first: Answer) -> None:
+            first = named.kept(first)
             before = {r.path: (r.generation, r.outcome) for r, _standing in first.repositories}
 
             def tell(second: Answer) -> None:
+                second = named.kept(second)
                 differences, compared = [], 0
                 for repository, _standing in second.repositories:
                     generation, outcome = before.get(repository.path, (None, None))
@@ -455,7 +465,10 @@ class Methods:
         settle_s = float(option(options, "settle_s", (int, float), 0.0))
         method = option(options, "method", str, "changed")
         arguments = option(options, "args", list, [])
-        subscription = Subscription(session, tops, max(0.0, min(settle_s, _LONGEST_WATCHED_S)), method, list(arguments))
+        groups = tuple(option(options, "groups", list, []))
+        globs_of(self._fleet, groups)
+        quiet_s = max(0.0, min(settle_s, _LONGEST_WATCHED_S))
+        subscription = Subscription(session, tops, groups, quiet_s, method, list(arguments))
         if tops:
             name_all(self._fleet, list(tops))
         session.reply(request.id, {"subscription": self.subscriptions.add(subscription)})
@@ -468,9 +481,9 @@ class Methods:
         self._loop.call_soon(self._stop)
 
 
-def _name_strictly(fleet: Fleet, request: Request) -> Named:
-    """The repositories of a request that is refused when one of its paths stands for nothing."""
-    named = name_all(fleet, paths_of(request.params))
+def _name_strictly(fleet: Fleet, request: Request, options: Mapping[str, Any]) -> Named:
+    """The repositories of a request that is refused when one of its paths or groups stands for nothing."""
+    named = name_with_groups(fleet, paths_of(request.params), options)
     for error in named.errors:
         raise EnvironmentFailure(f"{os.fsdecode(path_of(error['path']))}: {error['reason']}", error["hint"])
     return named

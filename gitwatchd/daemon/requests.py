@@ -104,12 +104,7 @@ def name_with_groups(fleet: Fleet, paths: list[bytes], options: Mapping[str, Any
     groups = option(options, "groups", list, [])
     if not groups:
         return name_all(fleet, paths, include_ignored=include_ignored)
-    configured = fleet.configuration.settings.groups
-    for group in groups:
-        if group not in configured:
-            known = ", ".join(f"@{name}" for name in configured) or "none are configured"
-            raise UserError(f"there is no group {group!r:.80}", f"known: {known}")
-    globs = [glob for group in groups for glob in configured[group]]
+    globs = globs_of(fleet, groups)
     fleet.start()
     named = name_all(fleet, paths, include_ignored=include_ignored) if paths else Named(Scope(()))
     tops = named.scope.tops
@@ -126,6 +121,16 @@ def name_with_groups(fleet: Fleet, paths: list[bytes], options: Mapping[str, Any
         there = {r.path for r in (*fleet.listed(tops), *fleet.listed(tuple(fleet.roots.listed())))}
         named.scope = Scope((), tuple(sorted(path for path in there if belongs(path))))
     return named
+
+
+def globs_of(fleet: Fleet, groups: Sequence[Any]) -> list[bytes]:
+    """What the configuration says that these groups are. Raises UserError for one that there is not."""
+    configured = fleet.configuration.settings.groups
+    for group in groups:
+        if not isinstance(group, str) or group not in configured:
+            known = ", ".join(f"@{name}" for name in configured) or "none are configured"
+            raise UserError(f"there is no group {group!r:.80}", f"known: {known}")
+    return [glob for group in groups for glob in configured[group]]
 
 
 def name_all(fleet: Fleet, paths: list[bytes], *, include_ignored: bool = False) -> Named:

@@ -21,25 +21,33 @@ from gitwatchd.server.session import Session
 
 @dataclass(slots=True)
 class Subscription:
-    """`tops` empty: every repository. `settle_s`: a change is told when the repository was quiet this long."""
+    """Neither `tops` nor `groups`: every repository. `settle_s`: a change is told when it was quiet this long."""
 
     session: Session
     tops: tuple[bytes, ...]
+    groups: tuple[str, ...]
     settle_s: float
     method: str
     arguments: list[object]
     timers: dict[RepoPath, Timer] = field(default_factory=dict)
 
-    def covers(self, path: bytes) -> bool:
-        return not self.tops or any(path == top or path.startswith(top.rstrip(b"/") + b"/") for top in self.tops)
+    def is_below(self, path: bytes) -> bool:
+        return any(path == top or path.startswith(top.rstrip(b"/") + b"/") for top in self.tops)
 
 
 class Subscriptions:
-    """`hidden(tops, path)`: whether a list of what lies below `tops` (none: of everything) leaves `path` out."""
+    """`hidden(tops, path)`: whether a list of what lies below `tops` (none: of everything) leaves `path` out.
+    `belongs(groups, path)`: whether it is in one of these groups."""
 
-    def __init__(self, loop: Loop, hidden: Callable[[tuple[bytes, ...], bytes], bool]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        hidden: Callable[[tuple[bytes, ...], bytes], bool],
+        belongs: Callable[[tuple[str, ...], bytes], bool],
+    ) -> None:
         self._loop = loop
         self._hidden = hidden
+        self._belongs = belongs
         self._ids = itertools.count(1)
         self._subscriptions: dict[int, Subscription] = {}
 
@@ -60,7 +68,7 @@ class Subscriptions:
 
     def publish(self, repository: Repository) -> None:
         for subscription in list(self._subscriptions.values()):
-            if not subscription.covers(repository.path) or self._hidden(subscription.tops, repository.path):
+            if not self._concerns(subscription, repository.path):
                 continue
             if subscription.settle_s <= 0:
                 _tell(subscription, repository)
@@ -69,6 +77,13 @@ class Subscriptions:
                 timer.cancel()
             tell = partial(_tell, subscription, repository)
             subscription.timers[repository.path] = self._loop.call_later(subscription.settle_s, tell)
+
+    def _concerns(self, subscription: Subscription, path: RepoPath) -> bool:
+        tops, groups = subscription.tops, subscription.groups
+        if subscription.is_below(path) and not self._hidden(tops, path):
+            return True
+        every = not tops and not groups
+        return (every or self._belongs(groups, path)) and not self._hidden((), path)
 
 
 def _tell(subscription: Subscription, repository: Repository) -> None:
