@@ -43,7 +43,10 @@ def _write(method: str, params: list[Any]) -> None:
 
 
 def subscribe(link: Link, invocation: Invocation, paths: list[bytes]) -> None:
-    """From now on the daemon tells of changes at and below `paths`, and in the groups. Raises EnvironmentFailure for one that is none."""
+    """From now on the daemon tells of changes at and below `paths`, and in the groups.
+
+    Raises EnvironmentFailure for a path that is none.
+    """
     groups = invocation.groups()
     options = {"fields": ["path"], "wait_s": 0, **groups}
     for error in link.call("status", paths, options, timeout_s=invocation.remaining_s())["errors"]:

@@ -68,21 +68,22 @@ How they are shown:
   -c, --columns SPEC    `name` adds a column, `-name` takes it away, `-` takes all away; separated by commas:
                         dir branch changes tracking action stashes mtime fetched url note, which are there by
                         themselves, and name path status remote branch_remote ident oid tag summary submodules
-                        worktrees state
+                        worktrees lines state
   --json                an array of reports (also -o json, --format json; table is the other format)
   --jsonl               one report a line
-  --lines               reports have `lines`, what `git diff` counts as added and removed, staged and not; an
-                        expression that names `lines` has it without this
+  --lines               a column of what `git diff` counts as added and removed, staged and not; in reports `lines`.
+                        An expression that names `lines` has it without this
   -p, --print EXPR      the value of EXPR for each repository, one a line
   -0, --print0          with --print: ended by NUL, not by newline
   --porcelain=v2 [-z]   what `git status --porcelain=v2 --branch --show-stash [-z]` prints, for one worktree
   --errors              name every repository that has no fresh answer; alike ones are one line otherwise
 
 How they are looked at:
-  --metadata-only       leave out whatever only files could tell: dirty, counts, mtime
+  --metadata-only       leave out whatever only files could tell: dirty, counts, mtime. Faster with --direct only: the
+                        daemon knows them anyway
   --no-wait             what is known now, however old; it says so
   --verify              ask git
-  --direct              no daemon: search and run git now
+  --direct              no daemon: search and run git now, under the same configuration
   -I, --include-ignored search ignored directories for repositories, too
   -j, --jobs N          at most N analyses at a time (0: one after the other in one worker)
   --timeout S           answer within S seconds; what is not finished then says so

@@ -22,10 +22,11 @@ _MARGIN = 0.9
 
 _EXCLUSIVE = (
     ("--json", "--jsonl", "--porcelain", "--print"),
+    ("--metadata-only", "--lines"),
     ("--no-wait", "--verify"),
     ("--no-wait", "--direct"),
     *(("--no-wait", option) for option in ("--fetch", "--pull-safe", "--push-safe")),
-    *(("--direct", option) for option in ("--fetch", "--pull-safe", "--push-safe", "--lines")),
+    *(("--direct", option) for option in ("--fetch", "--pull-safe", "--push-safe")),
 )
 EXCHANGING = ("--fetch", "--pull-safe", "--push-safe")
 _SELECTING = (
@@ -72,18 +73,18 @@ def _check_options(invocation: Invocation) -> None:
             raise UserError(f"{given[0]} and {given[1]} exclude each other")
     if invocation.has("-z") and not invocation.has("--porcelain"):
         raise UserError("-z goes with --porcelain=v2")
-    if invocation.has("--lines") and not any(map(invocation.has, ("--json", "--jsonl", "--where", "--print"))):
-        raise UserError("--lines goes with --json, --jsonl, --where or --print", "the table has no room for them")
     if invocation.has("--print0") and not invocation.has("--print"):
         raise UserError("-0 goes with --print")
 
 
 def columns_of(invocation: Invocation) -> list[str]:
     """What the table's columns are to be, as --columns has it."""
-    given = str(invocation.options.get("--columns", "")).split(",")
+    given = str(invocation.options["--columns"]).split(",") if invocation.has("--columns") else []
+    if invocation.has("--lines") and not {"lines", "-lines"}.intersection(given):
+        given.append("lines")
     if not invocation.has("--metadata-only"):
-        return given if invocation.has("--columns") else []
-    if unknown := sorted({"changes", "status", "mtime"}.intersection(given)):
+        return given
+    if unknown := sorted({"changes", "status", "mtime", "lines"}.intersection(given)):
         raise UserError(f"--metadata-only and --columns {unknown[0]} exclude each other: no file is looked at")
     return ["-changes", "-mtime", *given]
 

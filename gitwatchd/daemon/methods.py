@@ -27,7 +27,6 @@ from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.daemon.requests import (
     Named,
-    columns_of,
     globs_of,
     name_all,
     name_with_groups,
@@ -39,17 +38,15 @@ from gitwatchd.daemon.requests import (
     worktree_of,
 )
 from gitwatchd.daemon.root_methods import RootMethods
+from gitwatchd.daemon.status_table import StatusTable
 from gitwatchd.daemon.subscriptions import Subscription, Subscriptions
 from gitwatchd.daemon.views import Views, packed_status, report, select_fields
 from gitwatchd.engine.events import QueryId
 from gitwatchd.engine.repository import Repository
 from gitwatchd.errors import EnvironmentFailure, UserError
 from gitwatchd.loop import Loop, Timer
-from gitwatchd.model.report import State, text_or_bytes
+from gitwatchd.model.report import State, Wire, text_or_bytes
 from gitwatchd.model.repository import Analysed, RepoPath
-from gitwatchd.render.status_view import StatusView, render_status
-from gitwatchd.render.table import COLUMNS, Frame, Palette, early_lines, marked, parse_columns
-from gitwatchd.render.text import shown
 from gitwatchd.server.session import Session
 from gitwatchd.settings.colours import palette
 from gitwatchd.settings.globs import names_repository
@@ -341,53 +338,23 @@ class Methods:
         if chosen is not None:
             known = dict.fromkeys(RepoPath(path) for path in map(path_of, chosen) if self._fleet.repository(path))
             named.scope = Scope((), tuple(known))
-        draw = self._drawer(options, base, width, colour)
+        table = StatusTable(options, self._settings, self._views, named, base)
         asked_for_all = not paths and chosen is None and not options.get("groups")
-        rows = None
-        if width is not None and (most := option(options, "rows", int, 0)) > 0:
-            frame = Frame(base, os.fsencode(os.environ.get("HOME", "")) or None, time.time())
-            rows = EarlyRows(most, self._views.row, partial(early_lines, frame=frame, width=width, colour=colour))
-        self._ask(
-            session, request, named.scope, options,
-            lambda answer: session.reply(request.id, self._drawn(answer, named, draw, asked_for_all=asked_for_all)),
-            rows,
-        )  # fmt: skip
 
-    def _drawer(
-        self, options: Mapping[str, Any], base: bytes | None, width: int | None, colour: Palette
-    ) -> Callable[[Answer], StatusView]:
-        """How the table of this request is drawn. Raises UserError."""
-        columns = columns_of(options, COLUMNS, parse_columns(self._settings.columns))
-        links = option(options, "links", bool, False)
-        marks = {path_of(path): shown(note) for path, note in option(options, "marks", dict, {}).items()}
+        def reply(answer: Answer, lines: Mapping[RepoPath, Wire | None]) -> None:
+            drawn = table.draw(answer, lines)
+            if asked_for_all and not named.scope.tops:
+                drawn["notes"].insert(0, "no directory is known yet: gitwatch status DIR, or gitwatch roots add DIR")
+            session.reply(request.id, drawn)
 
-        def draw(answer: Answer) -> StatusView:
-            frame = Frame(base, os.fsencode(os.environ.get("HOME", "")) or None, time.time())
-            rows = [(self._views.row(repository, standing), standing) for repository, standing in answer.repositories]
-            if marks:
-                rows = [(marked(row, marks[row.path]) if row.path in marks else row, s) for row, s in rows]
-            return render_status(rows, frame=frame, width=width, colour=colour, columns=columns, links=links)
+        def draw(answer: Answer) -> None:
+            answer = named.kept(answer)
+            if table.wants_lines:
+                self._inquiring.with_lines(answer.repositories, partial(reply, answer))
+            else:
+                reply(answer, {})
 
-        return draw
-
-    def _drawn(
-        self, answer: Answer, named: Named, draw: Callable[[Answer], StatusView], *, asked_for_all: bool
-    ) -> dict[str, Any]:
-        answer = named.kept(answer)
-        if named.scope.only:
-            # Chosen and ordered by the client: an expression is never evaluated here.
-            order = {path: position for position, path in enumerate(named.scope.only)}
-            answer.repositories.sort(key=lambda each: order[each[0].path])
-        view = draw(answer)
-        notes = [f"{os.fsdecode(path_of(e['path']))}: {e['reason']}" for e in named.errors]
-        if asked_for_all and not named.scope.tops:
-            notes.append("no directory is known yet: gitwatch status DIR, or gitwatch roots add DIR")
-        return {
-            "text": view.text if answer.repositories or not named.errors else "",
-            "notes": notes + view.notes,
-            "failed": view.failed + len(named.errors),
-            "strict_failed": view.strict_failed,
-        }
+        self._ask(session, request, named.scope, options, draw, table.early_rows())
 
     def _refresh(self, session: Session, request: Request) -> None:
         """Look at everything anew, and answer when that is done."""

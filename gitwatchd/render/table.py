@@ -39,6 +39,9 @@ class Cell:
     link: str | None = None
 
 
+_EMPTY = Cell()
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """What the table shows of one repository; depends neither on the reader's directory nor on the time."""
@@ -57,9 +60,10 @@ class Row:
     note: Cell
     facts: Facts
     """For the columns that few ask for."""
+    lines: Cell = _EMPTY
+    """Only where they were asked for (`with_lines`)."""
 
 
-_EMPTY = Cell()
 _CLEAN = Cell("clean", 5, _CLEAN_ROLE)
 _BARE = Cell("bare", 4, _FAINT)
 _LEVEL = Cell("=", 1)
@@ -94,6 +98,13 @@ def marked(row: Row, note: str) -> Row:
     """The row with a note of what was tried on that repository just now, before the one that it has."""
     text = f"{note}; {row.note.text}" if row.note.text else note
     return replace(row, note=cell_of(text, _FAILURE))
+
+
+def with_lines(row: Row, lines: Mapping[str, int] | None) -> Row:
+    """The row with its added and removed lines; None: they are not known."""
+    if lines is None or not (lines["added"] or lines["removed"]):
+        return row
+    return replace(row, lines=cell_of(f"+{lines['added']}/-{lines['removed']}", _CHANGED))
 
 
 def cell_of(text: str, role: str = "", link: str | None = None) -> Cell:
@@ -268,6 +279,7 @@ _ALL = (
     Column("summary", "SUMMARY", 8, 16, _of(lambda facts: facts.summary)),
     Column("submodules", "SUBMODULES", 8, 10, _of(lambda facts: facts.submodules or None)),
     Column("worktrees", "WORKTREES", 8, 9, _of(lambda facts: facts.worktrees or None)),
+    Column("lines", "LINES", 3, 8, lambda row, _: row.lines),
     Column("state", "STATE", 1, 7, lambda row, _: cell_of(row.state.value, _STATE_ROLES.get(row.state, ""))),
 )
 _BY_NAME = {column.name: column for column in _ALL}

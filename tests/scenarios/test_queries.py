@@ -145,7 +145,12 @@ def test_lines_are_counted_when_asked_for(gitwatch: Gitwatch, fleet: Path) -> No
     assert lines == {"Zebra": nothing, "api": {"added": 1, "removed": 2}, "web": nothing, "nest": nothing}
     assert "lines" not in json.loads(gitwatch("status", "--json", fleet).stdout)[0]
     assert gitwatch("status", "-w", "lines.removed == 2", "-p", "status", fleet).stdout == b"1m (+1/-2) 1u 1d\n"
-    assert gitwatch("status", "--lines", fleet).returncode == 2
+    for options in (["--lines", "-c", "-,dir"], ["-c", "-,dir,lines"], ["--lines", "-d", "-c", "-,dir"]):
+        title, *rows = gitwatch("status", *options, fleet).stdout.decode().splitlines()
+        assert title.split() == ["REPOSITORY", "LINES"]
+        assert [row.split() for row in rows if row.startswith("api")] == [["api", "+1/-2"]]
+    done = gitwatch("status", "--lines", "--metadata-only", fleet)
+    assert done.returncode == 2 and b"--metadata-only and --lines exclude each other" in done.stderr
 
 
 def test_print(gitwatch: Gitwatch, fleet: Path) -> None:
