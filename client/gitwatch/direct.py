@@ -63,6 +63,7 @@ def direct(invocation: Invocation) -> int:
     by_path = {text_or_bytes(each[0].path): each for each in found}
     reports = [_report(*each, with_lines=invocation.has("--lines")) for each in found]
     chosen = selection.choose(reports)
+    doubtful = selection.doubtful(reports, chosen)
     if not show_chosen(invocation, selection, chosen):
         view = render_status(
             [
@@ -80,10 +81,10 @@ def direct(invocation: Invocation) -> int:
             for note in view.notes:
                 output.complain(note)
             code = int(bool(view.failed or (strict and view.strict_failed)))
-            paths = {report["path"] for report in chosen}
-            return complain_of([report for report in reports if report["path"] not in paths], [], strict=strict) or code
-    tell = complain_of_each if invocation.has("--errors") else complain_of
-    return tell(reports, [], strict=strict)
+            return complain_of(doubtful, [], strict=strict) or code
+    if invocation.has("--errors"):
+        return complain_of_each(reports, [], strict=strict)
+    return complain_of([*chosen, *doubtful], [], strict=strict)
 
 
 def _settings(invocation: Invocation) -> Settings:

@@ -9,7 +9,7 @@ import os
 
 from gitwatch import output
 from gitwatch.expression import LIMIT_S, Expression, deadline
-from gitwatch.words import NAMES, OF_THE_WORKTREE, ORDERS, UNCHECKED, Words, to_bytes
+from gitwatch.words import ALWAYS_KNOWN, NAMES, OF_THE_WORKTREE, ORDERS, UNCHECKED, Words, to_bytes
 from gitwatchd.errors import UserError
 
 TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
@@ -81,6 +81,22 @@ class Selection:
             return list(reversed(reports) if invocation.has("--reverse") else reports)
         key = ORDERS[self.order]
         return sorted(reports, key=lambda report: key(self._words(report)), reverse=invocation.has("--reverse"))
+
+    def doubtful(self, reports: Sequence[Report], chosen: Sequence[Report]) -> list[Report]:
+        """Of the reports that were not chosen, those that are not fresh and could have been, if more were known."""
+        invocation = self._invocation
+        shown = {report["path"] for report in chosen}
+        left = [report for report in reports if report["path"] not in shown and report["state"] != "fresh"]
+        if invocation.has("--depth"):
+            tops, depth = invocation.paths(), int(invocation.options["--depth"])
+            left = [report for report in left if _is_near(to_bytes(report["path"]), tops, depth)]
+        asked = set() if self.where is None else self.where.names
+        if invocation.has("--dirty"):
+            asked = {*asked, "dirty"}
+        if asked <= ALWAYS_KNOWN:
+            return []
+        # Of an unsafe repository HEAD and refs are known, and true.
+        return [report for report in left if report["state"] != "unsafe" or asked & UNCHECKED]
 
     def print(self, reports: Sequence[Report]) -> None:
         """The value of --print for each report, one a line, or each ended by a NUL."""

@@ -175,6 +175,8 @@ def _selected(invocation: Invocation) -> int:
         reports, marks = exchange(invocation, link, reports)
     failed = any(report.get(field) for report in reports for field in ("fetch_failed", "pull_failed", "push_failed"))
     chosen = selection.choose(reports)
+    doubtful = selection.doubtful(reports, chosen)
+    told = [*chosen, *doubtful]
     if not show_chosen(invocation, selection, chosen):
         named = {"paths": invocation.paths(), "repositories": [report["path"] for report in chosen]}
         if marks:
@@ -183,9 +185,9 @@ def _selected(invocation: Invocation) -> int:
             "render", "status", {**wait_option(invocation), **named, **looks}, timeout_s=invocation.remaining_s()
         )
         code = _show(invocation, view)
-        # The table tells of those that are in it. What was left out may have been so because it is not known.
+        # The table tells of those that are in it.
         if not invocation.has("--errors"):
-            shown = {report["path"] for report in chosen}
-            reports, errors = [report for report in reports if report["path"] not in shown], []
-    tell = complain_of_each if invocation.has("--errors") else complain_of
-    return tell(reports, errors, strict=invocation.has("--strict")) or code or int(failed)
+            told, errors = doubtful, []
+    if invocation.has("--errors"):
+        return complain_of_each(reports, errors, strict=invocation.has("--strict")) or code or int(failed)
+    return complain_of(told, errors, strict=invocation.has("--strict")) or code or int(failed)

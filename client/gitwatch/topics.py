@@ -71,7 +71,8 @@ render ["status", {paths, repositories, width, colour, links, columns, marks, ..
        ["doctor", {colour}], ["config", {colour}], ["unsaved", {paths, ...}]
        ["branches", {paths, branches, columns, links, ...}]
                                          {text, notes, failed, strict_failed}. `repositories`: exactly these, in this
-                                         order; `columns`: as --columns has them; `marks`: {path: note}
+                                         order; `columns`: as --columns has them; `marks`:
+                                         {path: note}, where `WORD failed: ...` counts as a failure
 prompt [directory, {wait_s, wait_ms, format, template, ascii, fields, git_dir}]
                                          the line as bytes (`format` as in gitwatch-prompt; `report`: a report). With
                                          `fields`, separated by 0x1f: state, deadline_ms, the line, 1 if counted, what

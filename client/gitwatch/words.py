@@ -27,6 +27,9 @@ FACTS = (
 OUTCOMES = ("fetch_failed", "pull_failed", "push_failed", "pulled", "pushed", "remote_reason")
 """Of --fetch, --pull-safe and --push-safe."""
 
+ALWAYS_KNOWN = frozenset({*IDENTITY, *STANDING, "dir"})
+"""What an expression that asks for no more decides is right, whatever could not be looked at."""
+
 OF_THE_WORKTREE = frozenset({"counts", "dirty", "mtime", "lines", "index_size", "skip_worktree", "assume_unchanged"})
 """What --metadata-only leaves out."""
 

@@ -62,6 +62,8 @@ class Row:
     """For the columns that few ask for."""
     lines: Cell = _EMPTY
     """Only where they were asked for (`with_lines`)."""
+    failure: str = ""
+    """`fetch failed`: what was tried just now, and failed (`marked`)."""
 
 
 _CLEAN = Cell("clean", 5, _CLEAN_ROLE)
@@ -95,9 +97,14 @@ def row_of(location: Location, facts: Facts | None, standing: Standing) -> Row:
 
 
 def marked(row: Row, note: str) -> Row:
-    """The row with a note of what was tried on that repository just now, before the one that it has."""
+    """The row with a note of what was done to that repository just now, before the one that it has.
+
+    `WORD failed: ...` is counted in the summary, and so is told even where the note is cut.
+    """
+    what = note.partition(":")[0]
+    failure = what if what.endswith(" failed") else ""
     text = f"{note}; {row.note.text}" if row.note.text else note
-    return replace(row, note=cell_of(text, _FAILURE))
+    return replace(row, note=cell_of(text, _FAILURE if failure else row.note.role), failure=failure)
 
 
 def with_lines(row: Row, lines: Mapping[str, int] | None) -> Row:
@@ -475,6 +482,8 @@ def summary(rows: Sequence[Row]) -> str:
     ]
     states = [row.state for row in rows]
     parts += [(states.count(state), state.value) for state in _STATE_ROLES]
+    failures = [row.failure for row in rows if row.failure]
+    parts += [(failures.count(failure), failure) for failure in dict.fromkeys(failures)]
     told = ", ".join(f"{count} {word}" for count, word in parts if count)
     total = counted(len(rows), "repository", "repositories")
     return f"{total}: {told}" if told else total + (": all clean" if rows else "")

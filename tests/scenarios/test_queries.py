@@ -245,6 +245,27 @@ def test_what_failed_is_told_though_it_is_not_shown(gitwatch: Gitwatch, tmp_path
         assert done.returncode == 1 and done.stderr.count(b"gitwatch: failed: ") == 2, (options, done.stderr)
 
 
+def test_what_was_left_out_for_certain_is_not_told(gitwatch: Gitwatch, tmp_path: Path) -> None:
+    write(new_repository(tmp_path / "broken", {"a": b""}).path / ".git" / "index", b"damaged")
+    new_repository(tmp_path / "whole", {"a": b""})
+    unsafe = new_repository(tmp_path / "deep/unsafe", {"a": b"", ".gitattributes": b"* filter=own\n"})
+    configure(unsafe, '[filter "own"]\n\tclean = cat\n')
+
+    def told(*options: str) -> list[str]:
+        done = gitwatch("status", *options, tmp_path)
+        warned = [line.split()[1:3] for line in done.stderr.decode().splitlines() if line.startswith("gitwatch: ")]
+        assert done.returncode == ("failed:" in [state for state, _ in warned])
+        return sorted(Path(path.rstrip(":")).name for _, path in warned)
+
+    for form in ([], ["--json"], ["--direct"], ["--direct", "--json"]):
+        assert told(*form, "-w", 'name == "whole"') == []
+        assert told(*form, "-w", 'name == "broken"') == ["broken"]
+        assert told(*form, "-w", 'branch == "other"') == ["broken"]  # what it is of the unsafe one is known
+        assert told(*form, "-w", 'dirty and name != "x"') == ["broken", "unsafe"]
+        assert told(*form, "-d") == ["broken", "unsafe"]
+        assert told(*form, "--depth", "1") == ["broken"]
+
+
 def test_help_where_names_every_name(gitwatch: Gitwatch) -> None:
     from gitwatch.words import NAMES
 
