@@ -42,7 +42,7 @@ _BRANCHES = {
     "--timeout": SECONDS, "--fetch": FLAG, "-f": "--fetch",
 }  # fmt: skip
 
-_UNSAVED = {"--json": FLAG, "--timeout": SECONDS, "--no-progress": FLAG}
+_UNSAVED = {"--json": FLAG, "--timeout": SECONDS, "--no-progress": FLAG, "--fetch": FLAG, "-f": "--fetch"}
 
 _PROMPT = {"--format": TEXT, "--template": TEXT, "--timeout": SECONDS}
 

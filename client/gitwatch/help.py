@@ -97,8 +97,9 @@ What would be lost with this disk: changes that are not committed, commits on no
 detached HEAD), stashes, repositories without remote, in submodules and linked worktrees as well. What a remote has
 is known from the last fetch. Not looked at: tags, notes, ignored files.
 
-Exit 0: nothing. Exit 1: something, or something could not be checked.
+Exit 0: nothing. Exit 1: something, or something could not be checked or fetched.
 
+  -f, --fetch           fetch from every remote first, with your own git (a branch that was deleted there is not pruned)
   --json                an array of {path, name, unsaved, state, fetched_at, reasons}
   --timeout S           answer within S seconds
   --no-progress         no progress on the terminal

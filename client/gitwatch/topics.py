@@ -10,7 +10,7 @@ TOPICS = {
 0     fine
 1     some repository failed, a PATH does not exist, or git refused; with --strict also `unsafe`, `stale`, `pending`
       and `gone`. And of single commands:
-      unsaved          something exists only here, or could not be checked
+      unsaved          something exists only here, or could not be checked or fetched
       verify           an answer differs from git's
       refresh          some repository failed, or was not finished in time
       doctor           a repository failed, or an audited answer was wrong

@@ -10,10 +10,11 @@ from typing import Any
 
 from gitwatchd.model.report import to_bytes
 from gitwatchd.render.table import Cell, Column, Frame, Palette, cell_of, draw_columns, line_of, path_shown
-from gitwatchd.render.text import clip_start, counted, shown
+from gitwatchd.render.text import clip_end, clip_start, counted, shown
 
 Line = tuple[Cell, Cell, Cell]
 
+_GAP = "  "
 _ROLES = {
     "uncommitted": "changed", "action": "attention", "stashed": "changed", "unpushed": "tracking",
     "no_remote": "failure", "detached": "attention", "unchecked": "failure",
@@ -28,7 +29,11 @@ _COLUMNS = (
 def render_unsaved(
     repositories: Sequence[Mapping[str, Any]], *, frame: Frame, width: int | None, colour: Palette
 ) -> str:
-    """Repositories that have nothing to lose are only counted."""
+    """Repositories that have nothing to lose are only counted.
+
+    Where the three columns do not fit beside each other, each repository stands above its reasons: these are what the
+    command is asked for, and to cut them would be to keep a part of them back.
+    """
     lines: list[Line] = []
     at_risk = [repository for repository in repositories if repository["unsaved"]]
     for repository in at_risk:
@@ -41,8 +46,33 @@ def render_unsaved(
     if not at_risk:
         told = f"{total}: nothing exists only here" if repositories else total
         return line_of(told, width)
-    table = draw_columns(lines, _COLUMNS, (), frame, width, colour, links=False)
+    if width is not None and _natural_width(lines) > width:
+        table = _stacked(lines, width, colour)
+    else:
+        table = draw_columns(lines, _COLUMNS, (), frame, width, colour, links=False)
     return table + line_of(f"{len(at_risk)} of {total}: work that exists only here", width)
+
+
+def _natural_width(lines: Sequence[Line]) -> int:
+    widths = [max(len(column.title), *(line[at].width for line in lines)) for at, column in enumerate(_COLUMNS)]
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _stacked(lines: Sequence[Line], width: int, colour: Palette) -> str:
+    drawn = []
+    for name, where, what in lines:
+        if name.text:
+            drawn.append(clip_start(name.text, width))
+        inside = width - 2 * len(_GAP)
+        text = clip_end(what.text, inside)
+        text = f"\x1b[{look}m{text}\x1b[0m" if (look := colour.get(what.role)) else text
+        if not where.text:
+            drawn.append(f"{_GAP}{text}")
+        elif len(_GAP) + where.width + len(": ") + what.width <= width:
+            drawn.append(f"{_GAP}{where.text}: {text}")
+        else:
+            drawn += [f"{_GAP}{clip_end(where.text, inside)}:", f"{_GAP}{_GAP}{text}"]
+    return "".join(f"{line}\n" for line in drawn)
 
 
 def _where(reason: Mapping[str, Any], path: bytes) -> str:

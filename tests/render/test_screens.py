@@ -11,8 +11,10 @@ import pytest
 
 from gitwatchd.model.report import Action, Counts, Facts, Standing, State, Tracking, Watch
 from gitwatchd.model.repository import Location, RepoPath
+from gitwatchd.render.branches_view import render_branches
 from gitwatchd.render.table import Frame, row_of, status_table
 from gitwatchd.render.text import width_of
+from gitwatchd.render.unsaved_view import render_unsaved
 
 SCREENS = Path(__file__).with_name("screens")
 WIDTHS = (60, 100, 200)
@@ -62,13 +64,55 @@ _FLEET = [
 ]  # fmt: skip
 
 
+def unsaved_screen(width: int) -> str:
+    reasons = {
+        "api": [{"kind": "uncommitted", "staged": 3, "unstaged": 12, "untracked": 1, "conflicted": 2},
+                {"kind": "action", "note": "rebase-i"}, {"kind": "stashed", "count": 4}],
+        "日本語/文書管理システム": [
+            {"kind": "unpushed", "branch": "機能/請求書", "count": 1, "upstream": "origin/機能/請求書", "gone": True}],
+        "cafe\u0301-na\u00efve": [{"kind": "no_remote", "branch": "main", "count": 700}],
+        "some/where/very/deep/in/the/tree/of/directories/widgets": [
+            {"kind": "unpushed", "branch": "users/somebody/a-branch-with-a-name", "count": 2,
+             "upstream": None},
+            {"kind": "uncommitted", "unstaged": 1, "submodule": "/home/u/src/some/sub"}],
+    }  # fmt: skip
+    repos = [{"path": f"/home/u/src/{path}", "unsaved": True, "reasons": listed} for path, listed in reasons.items()]
+    return render_unsaved(repos, frame=Frame(b"/home/u/src", b"/home/u", NOW), width=width, colour={})
+
+
+def branches_screen(width: int) -> str:
+    branches = [
+        {"branch": "main", "current": True, "worktree": "/home/u/src/api", "upstream": "origin/main", "ahead": 0,
+         "behind": 31, "staged": 3, "unstaged": 12, "untracked": 1, "conflicted": 0, "subject": "Invoices in euro",
+         "author": "Ann <ann@example.org>"},
+        {"branch": "機能/請求書", "upstream": "origin/機能/請求書", "gone": True, "author": "山田 <y@example.org>",
+         "subject": "cafe\u0301 na\u00efve"},
+        {"branch": "users/somebody/a-branch-with-a-name-that-nobody-will-ever-type-again", "upstream": None,
+         "worktree": "/home/u/src/some/where/very/deep/widgets", "dirty": False, "author": "Bob <bob@example.org>",
+         "subject": "A subject that is far too long for anything but the very widest of all terminals, and then some"},
+    ]  # fmt: skip
+    absent = dict.fromkeys(
+        ("worktree", "url", "ahead", "behind", "gone", "current", "staged", "unstaged", "untracked", "conflicted")
+    )
+    whole = [
+        {"repo": "/home/u/src/api", "date": NOW - HOUR, "dirty": "staged" in branch or None, **absent, **branch}
+        for branch in branches
+    ]
+    return render_branches(whole, frame=Frame(b"/home/u/src", b"/home/u", NOW), width=width, colour={})
+
+
+VIEWS = {"status": status_screen, "unsaved": unsaved_screen, "branches": branches_screen}
+
+
 @pytest.mark.parametrize("width", WIDTHS)
-def test_status(width: int) -> None:
-    screen = status_screen(width)
-    assert screen == (SCREENS / f"status-{width}.txt").read_text()
+@pytest.mark.parametrize("view", VIEWS)
+def test_screen(view: str, width: int) -> None:
+    screen = VIEWS[view](width)
+    assert screen == (SCREENS / f"{view}-{width}.txt").read_text()
     assert max(width_of(line) for line in screen.splitlines()) <= width
 
 
 if __name__ == "__main__":
-    for width in WIDTHS:
-        (SCREENS / f"status-{width}.txt").write_text(status_screen(width))
+    for view, draw in VIEWS.items():
+        for width in WIDTHS:
+            (SCREENS / f"{view}-{width}.txt").write_text(draw(width))

@@ -308,6 +308,22 @@ def test_kinds(said: bytes, kind: str) -> None:
     assert trouble.kind == kind and "pw" not in str(trouble) and "\n" not in str(trouble)
 
 
+def test_unsaved_learns_first_what_the_remotes_have(place: Place) -> None:
+    git = place.clone("repo")
+    commit(git)
+    assert b"1 commit on no remote" in place.gitwatch("unsaved", "src").stdout
+    git("push", "-q", "origin", "HEAD:refs/heads/main")
+    git("update-ref", "-d", "refs/remotes/origin/main")
+    assert place.gitwatch("unsaved", "src").returncode == 1
+    done = place.gitwatch("unsaved", "--fetch", "src")
+    assert (done.returncode, done.stderr) == (0, b"") and done.stdout.startswith(b"1 repository: nothing exists only")
+    place.origin.path.rename(place.origin.path.with_name("away"))
+    for form in ([], ["--json"]):
+        done = place.gitwatch("unsaved", "-f", *form, "src")
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"gitwatch: {git.path}: fetch failed: ".encode())
+
+
 def test_groups_are_resolved_by_the_daemon(place: Place) -> None:
     for name in ("api-one", "api-two", "web"):
         place.clone(name)
