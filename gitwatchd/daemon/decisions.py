@@ -6,6 +6,7 @@ Runs: serving thread.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from gitwatchd.daemon.paths import resolve_links
@@ -24,14 +25,15 @@ class Decisions:
         self._fleet = fleet
 
     def settle(self) -> None:
-        """Have in force what `config.toml` says now, and what another daemon of this user decided; for a request that
-        has just arrived."""
+        """Have in force what `config.toml` says now, what another daemon of this user decided, and roots that were not
+        there before; for a request that has just arrived."""
         fleet = self._fleet
         if fleet.started:
             fleet.watcher.drain(())
             fleet.configuration.settle()
             if fleet.watcher.is_local(fleet.intent.path):  # a dead server must not hold every request
                 self.reread_intent()
+            self.look_where_roots_appeared()
         else:
             fleet.configuration.read()
 
@@ -57,6 +59,17 @@ class Decisions:
             failed = more_time and isinstance(repository.outcome, Failed)  # perhaps for want of it
             if failed or is_trusted(now, repository.path) != is_trusted(before, repository.path):
                 fleet.feed(Changed(repository.path, whole=True))
+
+    def is_absent(self, path: bytes) -> bool:
+        """Whether no directory is there; False where looking might hang."""
+        return self._fleet.watcher.is_local(path) and not os.path.isdir(path)
+
+    def look_where_roots_appeared(self) -> None:
+        fleet = self._fleet
+        if fleet.started and (appeared := fleet.roots.take_appeared()):
+            self._configure_roots(look_everywhere=False)  # what appeared may be a link that leads elsewhere
+            for path in appeared:
+                fleet.roots.look(path)
 
     def _configure_roots(self, *, look_everywhere: bool) -> None:
         fleet = self._fleet

@@ -169,7 +169,7 @@ class Doctor:
             {
                 "what": f"{os.fsdecode(path)}: no such directory; {configuration.place(configuration.lines['roots'])}"
                 " names it as a root",
-                "hint": "when it is there: gitwatch refresh",
+                "hint": "make it, or take it out there; once it exists it is watched by itself",
             }
             for path in sorted(self._fleet.roots.configured)
             if self._fleet.watcher.is_local(path) and not os.path.isdir(path)

@@ -103,7 +103,7 @@ class Fleet:
         configuration.on_change = self.decisions.on_settings_changed
         self.most_jobs: int | None = None
         """What the open requests allow; None: none of them said."""
-        self.roots = Roots(intent, self.watching.discover)
+        self.roots = Roots(intent, self.watching.discover, self.decisions.is_absent)
         self.roots.configure(self.decisions.configured_roots(), configuration.settings.ignore)
         self._trust = Trust(intent, configuration)
         self.analyses = Analyses(loop, self, self._trust, configuration, index_cache)

@@ -284,6 +284,7 @@ class _Daemon:
         elif now - self._last_expiry > EXPIRY_EVERY_S:
             self._last_expiry = now
             self._fleet.expire(time.time())
+        self._fleet.decisions.look_where_roots_appeared()
         self._fleet.give_up_lost()
         self._fleet.intent.keep()
         self._fleet.decisions.reread_intent()

@@ -19,10 +19,14 @@ from gitwatchd.store.intent import Intent, Root, RootKind
 
 
 class Roots:
-    def __init__(self, intent: Intent, walk: Callable[[bytes, Root], None]) -> None:
-        """`walk(directory, root)` begins to look for repositories; `ended` is to be called when it is done."""
+    def __init__(self, intent: Intent, walk: Callable[[bytes, Root], None], is_absent: Callable[[bytes], bool]) -> None:
+        """`walk(directory, root)` begins to look for repositories; `ended` is to be called when it is done.
+        `is_absent(path)`: there is no such directory (false where looking might hang)."""
         self._intent = intent
         self._walk = walk
+        self._is_absent = is_absent
+        self._absent: set[bytes] = set()
+        """Roots that were not there when somebody looked."""
         self._roots: dict[bytes, Root] = {root.path: root for root in intent.roots()}
         self.configured: frozenset[bytes] = frozenset()
         """Those that `config.toml` names, whatever `Intent` says of them."""
@@ -119,11 +123,20 @@ class Roots:
         if root is not None and not self.hides((root.path,), directory):
             self.unreadable = {path: why for path, why in self.unreadable.items() if not _is_below(path, directory)}
             self._walks[root.path] += 1
+            if directory == root.path and self._is_absent(directory):
+                self._absent.add(directory)
             self._walk(directory, root)
 
     def look_everywhere(self) -> None:
         for path in list(self._roots):
             self.look(path)
+
+    def take_appeared(self) -> list[bytes]:
+        """Roots that were not there when somebody looked, and are now. No event tells: what is above is not watched."""
+        self._absent &= self._roots.keys()
+        appeared = [path for path in self._absent if not self._is_absent(path)]
+        self._absent.difference_update(appeared)
+        return appeared
 
     def ended(self, root: bytes, unreadable: Iterable[tuple[bytes, str]]) -> None:
         """A walk that `look` began has ended."""

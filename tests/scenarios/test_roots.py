@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.scenarios.commands import Gitwatch, HangingGit, for_git_alone
 from tests.zoo.commands import Git, judge, new_repository
 from tests.zoo.daemon import Daemon
+from tests.zoo.waiting import wait_until
 
 
 @pytest.fixture
@@ -55,6 +57,32 @@ def test_roots_are_added_listed_and_removed(gitwatch: Gitwatch, root: Path, tmp_
     assert gitwatch("roots", "rm", root / "gone").returncode == 0
     assert gitwatch("daemon", "restart").returncode == 0
     assert [r["name"] for r in gitwatch.reports()] == ["elsewhere"]
+
+
+def test_a_root_that_appears_later(gitwatch: Gitwatch, tmp_path: Path) -> None:
+    """One that was configured before it was made, one that is a link, and one that was away when the daemon began."""
+    kept = new_repository(tmp_path / "kept/old", {"a": b"1\n"}).path.parent
+    assert gitwatch("roots", "add", kept).returncode == 0
+    assert gitwatch("daemon", "stop").returncode == 0
+    kept.rename(tmp_path / "away")
+    (gitwatch.state / "config.toml").write_text(f'roots = ["{tmp_path}/later/code", "{tmp_path}/link"]\n')
+
+    def names() -> list[str]:
+        reports = json.loads(gitwatch("status", "--json").stdout)
+        return [report["name"] for report in reports if report["state"] != "gone"]
+
+    assert names() == []
+    new_repository(tmp_path / "later/code/one", {"a": b"1\n"})
+    assert names() == ["one"]
+    new_repository(tmp_path / "elsewhere/two", {"a": b"1\n"})
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    assert names() == ["two", "one"]
+    (tmp_path / "away").rename(kept)
+    assert names() == ["two", "old", "one"]
+    # From then on they are watched as any other.
+    new_repository(tmp_path / "elsewhere/three", {"a": b"1\n"})
+    new_repository(kept / "four", {"a": b"1\n"})
+    wait_until(lambda: names() == ["three", "two", "four", "old", "one"], what="new ones are found")
 
 
 def test_refresh_looks_again(gitwatch: Gitwatch, root: Path) -> None:
