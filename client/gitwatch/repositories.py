@@ -11,6 +11,7 @@ import time
 from gitwatch import output
 from gitwatch.link import connect
 from gitwatch.output import plain
+from gitwatchd import __version__
 
 TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gitwatch.cli import Invocation
+    from gitwatch.link import Link
 
 
-def _call(invocation: Invocation, method: str, *params: Any) -> Any:
-    link = connect(invocation)
+def _call(invocation: Invocation, method: str, *params: Any, link: Link | None = None) -> Any:
+    link = link or connect(invocation)
     return link.call(method, *params, timeout_s=invocation.remaining_s())
 
 
@@ -128,7 +130,16 @@ def doctor(invocation: Invocation) -> int:
 
     # The daemon starts no process that it does not need, so who asks looks at the service.
     beside = {} if invocation.state_dir is not None else {"service": facts_for_doctor(os.environ)}
-    return _show(invocation, "doctor", lambda facts: facts["failed"], beside)
+    link = connect(invocation)
+    code = _show(invocation, "doctor", lambda facts: facts["failed"], beside, link)
+    if link.hello["version"] != __version__:
+        # Of the same protocol: they understand each other, so nobody replaces it unasked.
+        output.complain(
+            f"the daemon is gitwatchd {plain(link.hello['version'])}, this is gitwatch {__version__}: it began before"
+            " the installation changed",
+            "gitwatch daemon restart",
+        )
+    return code
 
 
 def config(invocation: Invocation) -> int:
@@ -136,18 +147,19 @@ def config(invocation: Invocation) -> int:
 
 
 def _show(
-    invocation: Invocation, view: str, failed: Callable[[dict[str, Any]], int], beside: Mapping[str, Any] = {}
-) -> int:
+    invocation: Invocation, view: str, failed: Callable[[dict[str, Any]], int], beside: Mapping[str, Any] = {},
+    link: Link | None = None,
+) -> int:  # fmt: skip
     """What the daemon knows under that name, in words or as JSON, with what we know `beside` it; `failed` counts what
     is wrong in the latter."""
     if invocation.has("--json"):
         from gitwatch.json_form import encode
 
-        facts = {**_call(invocation, view), **beside}
+        facts = {**_call(invocation, view, link=link), **beside}
         output.write(encode(facts))
         return int(bool(failed(facts)))
     options = {"width": output.width(output.STDOUT), "colour": output.wants_colour(), **beside}
-    answer = _call(invocation, "render", view, options)
+    answer = _call(invocation, "render", view, options, link=link)
     output.write_text(answer["text"])
     for note in answer["notes"]:
         output.complain(note)

@@ -66,14 +66,15 @@ class Doctor:
         epoch = time.time()
         states: Counter[str] = Counter()
         watches: Counter[str] = Counter()
-        degraded: list[dict[str, str]] = []
+        degraded: list[dict[str, Any]] = []
         for repository in fleet.engine.repositories.values():
             standing = repository.standing(fresh=repository.current, epoch=epoch)
             states[standing.state.value] += 1
             watches[standing.watch.value] += 1
             if standing.state in (State.FAILED, State.UNSAFE):
                 degraded.append(_degraded(repository, standing.state, standing.reason, standing.hint))
-            elif standing.watch is not Watch.WATCHED and not repository.gone:
+            elif standing.watch is not Watch.WATCHED and repository.watch_reason and not repository.gone:
+                # Without a reason nobody has walked it yet: the daemon has only just begun.
                 degraded.append(_degraded(repository, standing.watch, repository.watch_reason, repository.watch_hint))
         degraded = [
             {"what": f"{os.fsdecode(mount)}: {failed.reason}", "hint": failed.hint}
@@ -177,8 +178,11 @@ class Doctor:
         return problems
 
 
-def _degraded(repository: Repository, how: str, reason: str, hint: str) -> dict[str, str]:
-    return {"what": f"{os.fsdecode(repository.path)}: {how}: {reason}", "hint": hint}
+def _degraded(repository: Repository, how: str, reason: str, hint: str) -> dict[str, Any]:
+    return {
+        "what": f"{os.fsdecode(repository.path)}: {how}: {reason}", "hint": hint,
+        "path": text_or_bytes(repository.path), "how": str(how), "reason": reason,
+    }  # fmt: skip
 
 
 def _unsealed() -> list[dict[str, str]]:

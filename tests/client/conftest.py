@@ -15,6 +15,8 @@ from typing import Any
 import msgpack
 import pytest
 
+from gitwatchd import __version__
+
 FAKE = Path(__file__).with_name("fake_gitwatchd.py")
 
 Completed = subprocess.CompletedProcess[bytes]
@@ -27,7 +29,7 @@ class FakeDaemon:
         self.directory = directory
         self._wait_until = wait_until
         hello = {
-            "version": "0.1.0", "protocol": [1, 0], "pid": 0, "git": shutil.which("git"), "git_version": "2",
+            "version": __version__, "protocol": [1, 0], "pid": 0, "git": shutil.which("git"), "git_version": "2",
             "home": os.environ["HOME"], "xdg_config_home": os.environ["XDG_CONFIG_HOME"],
             "state_dir": str(directory),
         }  # fmt: skip

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
 
+from gitwatchd import __version__
 from tests.client.conftest import FakeDaemon, Gitwatch
 
 
@@ -58,6 +60,17 @@ def test_refresh_trust_and_doctor(daemon: FakeDaemon, gitwatch: Gitwatch, tmp_pa
     assert daemon.calls("refresh") == [[[os.fsencode(tmp_path)], {"progress": False}]]
     assert daemon.calls("trust") == [[os.fsencode(tmp_path)]]
     assert daemon.calls("render") == [["doctor", {"width": None, "colour": False}]]
+
+
+def test_doctor_says_when_the_daemon_is_of_another_version(daemon: FakeDaemon, gitwatch: Gitwatch) -> None:
+    daemon.answers["hello"]["result"]["version"] = "0.0.9"
+    daemon.answers["doctor"] = {"result": {"failed": 0}}
+    daemon.start()
+    done = gitwatch("doctor", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"failed": 0})
+    first, hint = done.stderr.decode().splitlines()
+    assert first.startswith(f"gitwatch: the daemon is gitwatchd 0.0.9, this is gitwatch {__version__}")
+    assert hint.strip() == "gitwatch daemon restart"
 
 
 def test_refresh_says_what_failed_and_what_is_not_finished(daemon: FakeDaemon, gitwatch: Gitwatch) -> None:

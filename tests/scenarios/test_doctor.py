@@ -37,6 +37,9 @@ def test_a_mistake_in_the_configuration_and_a_root_that_is_not_there(gitwatch: G
     new_repository(tmp_path / "later/repo", {"a": b"1\n"})
     assert examine(gitwatch)["problems"] == []
     assert [report["name"] for report in gitwatch.reports()] == ["repo"]
+    # Known from the cache and not walked yet is no problem of anybody's.
+    assert gitwatch("daemon", "stop").returncode == 0
+    assert gitwatch("doctor").stdout.endswith(b"\nNothing is wrong.\n")
     config.write_text("root = []")
     assert [problem["what"] for problem in examine(gitwatch)["problems"]] == [
         f"{config}:1: there is no key \"root\" (did you mean 'roots'?)"
