@@ -56,6 +56,15 @@ def test_every_option_of_gitoverit_is_ours_and_in_the_table(command: str) -> Non
     assert {*theirs, "-a", "--table-algo"} - told == set()
 
 
+@pytest.mark.parametrize("command", GITOVERIT)
+def test_every_option_of_gitoverit_is_exercised_by_a_test(command: str) -> None:
+    tests = [path for path in Path(__file__).parents[1].rglob("*.py") if path != Path(__file__)]
+    typed = "\n".join(path.read_text() for path in tests)
+    # As an argument, alone or with its value: "-s", "--sort=name", "-sNAME".
+    missing = [o for o in GITOVERIT[command].split() if not re.search(rf'"{o}(?:=|[A-Z]|")', typed)]
+    assert missing == []
+
+
 def test_every_key_of_the_configuration_is_in_the_help() -> None:
     words = set(re.split(r"[^\w]+", _TEXTS["config"]))
     for key in keys():

@@ -182,6 +182,30 @@ def test_progress_on_a_terminal_is_gone_when_done(daemon: FakeDaemon) -> None:
     assert not Progress(shown=False).wanted
 
 
+@pytest.mark.parametrize(("options", "wanted"), [((), True), (("--no-progress",), False)])
+def test_a_terminal_is_asked_progress_for_unless_told_not_to(
+    daemon: FakeDaemon, options: tuple[str, ...], wanted: bool
+) -> None:
+    told = {"phase": "analysing", "found": 9, "done": 3, "total": 9, "rows": ["one"]}
+    daemon.answers["render"] = {"result": VIEW, "notify": [["progress", [told]]]}
+    daemon.start()
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 80))
+    script = (
+        "import sys; from gitwatch import progress; progress._BLINK_S = 0\n"
+        "from gitwatch.__main__ import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", script, "--state-dir", daemon.directory, "status", *options]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": ""}
+    subprocess.run(command, stdout=follower, stderr=follower, env=environment, check=True)
+    os.close(follower)
+    drawn = os.read(leader, 4096)
+    os.close(leader)
+    ((_view, asked),) = daemon.calls("render")
+    assert (asked["progress"], "rows" in asked) == (wanted, wanted)
+    assert (b"analysing 3/9" in drawn, b"one" in drawn) == (wanted, wanted)
+
+
 def test_early_rows_stand_above_the_progress_as_long_as_there_is_room_and_are_wiped_out(daemon: FakeDaemon) -> None:
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (6, 80))

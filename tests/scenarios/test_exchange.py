@@ -100,7 +100,7 @@ def test_pull_safe_moves_only_what_is_clean_and_behind(place: Place) -> None:
     assert [dirty("rev-parse", "HEAD"), diverged("rev-parse", "HEAD")] == [before[0], diverged("rev-parse", "HEAD")]
     assert ahead("rev-parse", "HEAD") == ours != before[2]
     log.unlink()
-    assert b"pulled" not in place.gitwatch("status", "-P", "src").stdout
+    assert b"pulled" not in place.gitwatch("status", "--pull-safe", "src").stdout
 
 
 def test_push_safe_pushes_the_branch_to_its_upstream_and_nothing_else(place: Place) -> None:
