@@ -43,7 +43,9 @@ _gitwatch_connect() {
   emulate -L zsh
   local REPLY
   zsocket @SOCKET@ 2>/dev/null || return
-  _gitwatch_fd=$REPLY _gitwatch_buffer= _gitwatch_busy=0
+  # Not one below 10: those are the user's, and a later `exec 3>file` would have us write into that file.
+  exec {_gitwatch_fd}>&$REPLY {REPLY}>&-
+  _gitwatch_buffer= _gitwatch_busy=0
 }
 
 _gitwatch_close() {

@@ -202,6 +202,21 @@ def test_with_options_that_people_set(
         shows(line, state)
 
 
+def test_descriptors_below_ten_are_the_user_s(
+    daemon: Daemon, terminal: OpenTerminal, shell: str, repository: Callable[..., Git]
+) -> None:
+    if shell == "fish":
+        pytest.skip("keeps nothing open")
+    git = repository({"a": b"1\n"})
+    there = terminal(git.path)
+    there.draw_until("main")
+    there.run("for f in 3 4 5 6 7 8 9; do eval exec $f'>../taken'; done; clear")
+    for command, line in (("touch new", "main ?1"), ("rm new", "main")):
+        there.type(f"{command}; clear")
+        there.wait_prompt(line)
+    assert (git.path.parent / "taken").read_bytes() == b""
+
+
 def test_evaluated_again(daemon: Daemon, terminal: OpenTerminal, repository: Callable[..., Git]) -> None:
     """As by `source ~/.zshrc`, also while an answer is under way: what was open before is neither kept nor used."""
     git = repository({"a": b"1\n"})
