@@ -19,7 +19,6 @@ from tests.zoo.nursery import append, write
 VERSION = "1"
 FLEET_REPOSITORIES = 500
 BIG_FILES = 100_001
-BIG_DIRECTORIES = 8_100
 SWITCHED_FILES = 1_000
 """How many files differ between `main` and `other` in the big repository."""
 HUGE_FILES = 400_001

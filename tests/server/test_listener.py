@@ -21,7 +21,6 @@ from gitwatchd.server.listener import Listener, adopt_socket, bind_socket
 from tests.server.conftest import Turn
 
 UID = os.getuid()
-STRANGER = 65534
 
 
 class Door:
