@@ -58,7 +58,7 @@ def test_a_same_size_edit_within_the_second_of_the_index_is_seen(repository: Mak
         git("add", "one")
         write(git.path / "one", content[::-1][1:] + b"\n"[:1] if content == b"2222\n" else b"4444\n")
         seen = sight(git.path)
-        assert seen is None or seen.entries == ask_judge(git.path).stdout
+        assert seen is not None and seen.entries == ask_judge(git.path).stdout
 
 
 def test_renames_are_left_to_git(repository: Make) -> None:
