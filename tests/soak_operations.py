@@ -324,7 +324,7 @@ def write_unusually(scene: Scene) -> str:
     path = scene.some_file()
     if path is None:
         return NOTHING
-    choice = scene.random.randrange(6)
+    choice = scene.random.randrange(5)
     size = os.path.getsize(path)
     if choice == 0 and size:
         with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
@@ -340,12 +340,6 @@ def write_unusually(scene: Scene) -> str:
         if other is None or ctypes.CDLL(None).renameat2(-100, path, -100, other, 2):
             return NOTHING
         return f"exchange {scene.shown(path)} and {scene.shown(other)} at once"
-    elif choice == 4:
-        # Another name for the same file, in this worktree.
-        other = scene.some_new_path()
-        os.makedirs(os.path.dirname(other), exist_ok=True)
-        os.link(path, other)
-        return f"link {scene.shown(path)} as {scene.shown(other)}"
     else:
         fd = os.open(os.path.dirname(path), os.O_TMPFILE | os.O_WRONLY, 0o644)
         try:
