@@ -57,7 +57,7 @@ COMMANDS: Mapping[str, tuple[str, str, Mapping[str, str], int, int]] = {
     "roots list": ("repositories", "list_roots", {}, 0, 0),
     "refresh": ("repositories", "refresh", {"--timeout": SECONDS, "--no-progress": FLAG}, 0, _ANY),
     "verify": ("repositories", "verify", {"--timeout": SECONDS}, 0, _ANY),
-    "trust": ("repositories", "trust", {}, 1, 1),
+    "trust": ("repositories", "trust", {"--remove": FLAG}, 1, 1),
     "prompt": ("prompt_command", "prompt", _PROMPT, 0, 1),
     "init": ("init", "init", {}, 1, 1),
     "gitstatusd": ("gitstatusd", "command", {}, 0, 0),

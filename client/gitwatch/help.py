@@ -24,7 +24,8 @@ usage: gitwatch [--state-dir DIR] COMMAND [OPTION...] [PATH...]
   roots add|rm|list     the directories that are watched for ever
   refresh [PATH...]     search and analyse again
   verify [PATH...]      compare the daemon's answers with git's
-  trust PATH            allow the filters that a repository's own configuration defines
+  trust [--remove] PATH
+                        allow the filters that a repository's own configuration defines
   prompt [PATH]         one line for a shell prompt
   init zsh|bash|fish    what makes the shell show it
   gitstatusd            in place of gitstatusd, for gitstatus and powerlevel10k
@@ -161,10 +162,12 @@ usage: gitwatch verify [--timeout S] [PATH|@GROUP...]
 Compare the daemon's answer for each repository with git's own. Exit 1 when one differs: that is a bug.
 """,
     "trust": """\
-usage: gitwatch trust PATH
+usage: gitwatch trust [--remove] PATH
 
 Allow the filter drivers that the repository's own configuration defines: `git status` runs them. It lapses
 when that configuration changes.
+
+  --remove              allow them no more. Exit 1 when they were not allowed, or still are by `trust` of config.toml
 """,
     "prompt": """\
 usage: gitwatch-prompt [OPTION...] [PATH]

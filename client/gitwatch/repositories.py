@@ -115,6 +115,13 @@ def _repositories(count: int) -> str:
 
 def trust(invocation: Invocation) -> int:
     (path,) = invocation.paths()
+    if invocation.has("--remove"):
+        answer = _call(invocation, "trust", path, {"remove": True})
+        if answer["configured"]:
+            output.complain(f"{plain(answer['path'])} is trusted by config.toml", "take it out of `trust` there")
+            return 1
+        _say(f"no longer trusting {plain(answer['path'])}")
+        return 0
     _call(invocation, "trust", path)
     _say(f"trusting {plain(path)} until its configuration of filters changes")
     return 0

@@ -88,7 +88,7 @@ refresh [paths, {wait_s, groups, progress}]
                                          {repositories, failed, unfinished}
 verify [paths, {wait_s, groups, progress}]
                                          {checked, not_compared, differences: [{path, expected, answered}...]}
-trust [path]                             {path}
+trust [path, {remove}]                   {path}; with remove {path, configured}: config.toml trusts it all the same
 subscribe [{paths, groups, settle_s, method, args}]
                                          {subscription}; then notifications method(*args, report), by default
                                          changed(report)

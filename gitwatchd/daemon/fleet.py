@@ -463,6 +463,14 @@ class Fleet:
         self._trust.grant(location)
         self.feed(Changed(path, whole=True))
 
+    def end_trust(self, path: RepoPath) -> bool:
+        """Allow them no more, whether the repository is still there or not; False when they were not allowed."""
+        if not self._trust.revoke(path):
+            return False
+        if path in self.engine.repositories:
+            self.feed(Changed(path, whole=True))
+        return True
+
     # ---- the analyses' shells
 
     def is_known(self, repository: Repository) -> bool:

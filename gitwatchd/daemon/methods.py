@@ -40,6 +40,7 @@ from gitwatchd.daemon.requests import (
 from gitwatchd.daemon.root_methods import RootMethods
 from gitwatchd.daemon.status_table import StatusTable
 from gitwatchd.daemon.subscriptions import Subscription, Subscriptions
+from gitwatchd.daemon.trust import is_trusted
 from gitwatchd.daemon.views import Views, packed_status, report, select_fields
 from gitwatchd.engine.events import QueryId
 from gitwatchd.engine.repository import Repository
@@ -413,9 +414,19 @@ class Methods:
         self._ask(session, request, named.scope, options, compare)
 
     def _trust(self, session: Session, request: Request) -> None:
-        top = worktree_of(self._fleet, path_of(request.params[0] if request.params else None))
-        self._fleet.trust(top)
-        session.reply(request.id, {"path": text_or_bytes(top)})
+        path = path_of(request.params[0] if request.params else None)
+        if not option(options_of(request.params, 1), "remove", bool, False):
+            top = worktree_of(self._fleet, path)
+            self._fleet.trust(top)
+            session.reply(request.id, {"path": text_or_bytes(top)})
+            return
+        # Also of a repository that is not there any more: another one at its place must not inherit it.
+        known = (each for each in (path, real_path(self._fleet, path)) if self._fleet.intent.trusted(each) is not None)
+        top = RepoPath(found) if (found := next(known, None)) is not None else worktree_of(self._fleet, path)
+        configured = is_trusted(self._settings, top)
+        if not self._fleet.end_trust(top) and not configured:
+            raise EnvironmentFailure(f"{os.fsdecode(top)}: not trusted", "there is nothing to take back")
+        session.reply(request.id, {"path": text_or_bytes(top), "configured": configured})
 
     def _tell_doctor(self, session: Session, request: Request) -> None:
         facts = self._doctor.facts()

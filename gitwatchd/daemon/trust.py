@@ -45,3 +45,7 @@ class Trust:
 
         drivers = find_drivers(location, read_config(location), time.monotonic() + _GRANT_TIMEOUT_S)
         self._intent.trust(location.path, drivers_digest(drivers))
+
+    def revoke(self, path: bytes) -> bool:
+        """Take that back. False when it was not granted. Raises EnvironmentFailure."""
+        return self._intent.distrust(path)

@@ -153,6 +153,14 @@ class Intent:
             connection.execute("INSERT OR REPLACE INTO trust (path, digest) VALUES (?, ?)", (path, digest))
         self._trust[path] = digest
 
+    def distrust(self, path: bytes) -> bool:
+        """The user allows it no more. False when it was not trusted."""
+        with self._writing() as connection:
+            known = path in self._trust
+            connection.execute("DELETE FROM trust WHERE path = ?", (path,))
+        self._trust.pop(path, None)
+        return known
+
     def trusted(self, path: bytes) -> bytes | None:
         return self._trust.get(path)
 

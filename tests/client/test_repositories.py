@@ -73,6 +73,13 @@ def test_doctor_says_when_the_daemon_is_of_another_version(daemon: FakeDaemon, g
     assert hint.strip() == "gitwatch daemon restart"
 
 
+def test_trust_is_taken_back(daemon: FakeDaemon, gitwatch: Gitwatch, tmp_path: Path) -> None:
+    daemon.answers["trust"] = {"result": {"path": "/r", "configured": False}}
+    daemon.start()
+    assert gitwatch("trust", "--remove", ".").stdout == b"no longer trusting /r\n"
+    assert daemon.calls("trust") == [[os.fsencode(tmp_path), {"remove": True}]]
+
+
 def test_refresh_says_what_failed_and_what_is_not_finished(daemon: FakeDaemon, gitwatch: Gitwatch) -> None:
     daemon.answers["refresh"] = {"result": {"repositories": 7, "failed": 1, "unfinished": 2}}
     daemon.start()

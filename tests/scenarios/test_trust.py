@@ -82,6 +82,41 @@ def test_unsafe_until_trusted_and_again_when_the_section_changes(
     assert gitwatch.porcelain(git.path) == judge(git.path)
 
 
+def test_trust_is_taken_back(
+    gitwatch: Gitwatch, repository: Callable[..., Git], program: Callable[..., str], ran: Path
+) -> None:
+    git = with_filter(repository, program("clean"))
+    (git.path / "d").mkdir()
+    assert gitwatch("trust", "--remove", git.path).returncode == 1
+    assert gitwatch("trust", git.path).returncode == 0
+    assert gitwatch.porcelain(git.path) == judge(git.path)
+    assert gitwatch("daemon", "restart").returncode == 0
+    done = gitwatch("trust", "--remove", git.path / "d")
+    assert (done.returncode, done.stdout) == (0, b"no longer trusting " + os.fsencode(git.path) + b"\n")
+    (ran / "clean").unlink()
+    (git.path / "a.txt").write_bytes(b"3\n")
+    assert gitwatch("status", "--porcelain=v2", git.path).returncode == 3
+    assert b'"state": "unsafe"' in gitwatch("status", "--json", "--verify", git.path).stdout
+    again = gitwatch("trust", "--remove", git.path)
+    assert again.returncode == 1 and again.stderr.startswith(b"gitwatch: " + os.fsencode(git.path) + b": not trusted\n")
+    assert gitwatch("trust", "--remove", git.path / "nowhere").returncode == 1
+    assert list(ran.iterdir()) == []
+    # The configuration's trust is the configuration's to end, and that is said.
+    config = gitwatch.state / "config.toml"
+    assert gitwatch("trust", git.path).returncode == 0
+    config.write_text(f'trust = ["{git.path}"]\n')
+    still = gitwatch("trust", "--remove", git.path)
+    assert still.returncode == 1 and b"is trusted by config.toml" in still.stderr
+    config.unlink()
+    assert gitwatch("status", "--porcelain=v2", git.path).returncode == 3
+    # What is gone is not forgotten: another repository at its place would be trusted with it.
+    assert gitwatch("trust", git.path).returncode == 0
+    git.path.rename(git.path.with_name("away"))
+    assert gitwatch("trust", "--remove", git.path).returncode == 0
+    git.path.with_name("away").rename(git.path)
+    assert gitwatch("status", "--porcelain=v2", git.path).returncode == 3
+
+
 def test_unpacking_a_hostile_archive_runs_nothing(
     gitwatch: Gitwatch, repository: Callable[..., Git], program: Callable[..., str], ran: Path, tmp_path: Path
 ) -> None:

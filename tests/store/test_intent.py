@@ -69,6 +69,14 @@ def test_private_under_any_umask(tmp_path: Path) -> None:
     assert (tmp_path / "s" / "intent.db").stat().st_mode & 0o777 == 0o600
 
 
+def test_trust_is_taken_back(intent: Intent, path: bytes) -> None:
+    intent.trust(b"/a", b"d")
+    intent.trust(b"/b", b"d")
+    assert intent.distrust(b"/a")
+    assert not intent.distrust(b"/a")
+    assert dict(reopened(path).known_trust) == dict(intent.known_trust) == {b"/b": b"d"}
+
+
 def test_asking_for_a_permanent_root_keeps_it_permanent(intent: Intent) -> None:
     intent.add_root(b"/a", RootKind.DIRECTORY, permanent=True, include_ignored=True, asked_at=1.0)
     again = add(intent, b"/a", 2.0, permanent=False)
