@@ -98,6 +98,28 @@ def test_directories_and_the_root_are_closed_and_opened_again(start_daemon: Star
             assert client.reports(git.path)[0]["watch"] == "watched", closed
 
 
+def test_what_was_closed_at_first_sight_is_watched_once_it_is_open(start_daemon: Start, tmp_path: Path) -> None:
+    git = new_repository(tmp_path / "repo", {"d/f": b"1\n"})
+    closed = git.path / "u"
+    (closed / "v").mkdir(parents=True)
+    (closed / "v/n").write_bytes(b"")
+    closed.chmod(0)
+    daemon = start_daemon(before=WITHOUT_PRIVILEGE)
+    with daemon.connect() as client:
+        try:
+            (report,) = client.reports(git.path)
+            assert report["state"] == "fresh"
+        finally:
+            closed.chmod(0o755)
+        assert difference(client, git.path) is None
+        # Nothing but events inside of it tells of these.
+        (closed / "v/n").unlink()
+        assert difference(client, git.path) is None
+        (closed / "v/n").write_bytes(b"")
+        assert difference(client, git.path) is None
+        assert client.reports(git.path)[0]["watch"] == "watched"
+
+
 # ---- a dead server
 
 
