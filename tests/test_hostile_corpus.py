@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha1
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -264,6 +265,17 @@ def a_huge_config(scene: Scene) -> None:
 
 
 @trap("honest")
+def a_config_of_a_million_lines(scene: Scene) -> None:
+    """No more bytes than are read, and so each of them is looked at."""
+    append(scene.dot_git / "config", b"[a]\n" + b"k\n" * 1_000_000)
+
+
+@trap("honest")
+def a_config_of_a_million_sections(scene: Scene) -> None:
+    append(scene.dot_git / "config", b"[a]" * 1_000_000 + b"\n")
+
+
+@trap("honest")
 def a_sparse_config(scene: Scene) -> None:
     os.truncate(scene.dot_git / "config", 1 << 29)
 
@@ -352,10 +364,6 @@ def a_commit_that_is_a_bomb(scene: Scene) -> None:
 def a_packed_commit_that_is_a_bomb(scene: Scene) -> None:
     content = b"tree " + scene.git("rev-parse", "HEAD^{tree}").strip() + b"\nauthor a <b> 1 +0000\n\n"
     size = 1 << 28
-    header, left = bytearray([0x80 | 1 << 4 | size & 0x0F]), size >> 4
-    while left:
-        header.append((0x80 if left > 0x7F else 0) | left & 0x7F)
-        left >>= 7
     press = zlib.compressobj(9)
     oid = git_hash(b"commit %d\0" % size)
     parts = []
@@ -365,15 +373,73 @@ def a_packed_commit_that_is_a_bomb(scene: Scene) -> None:
         oid.update(piece)
         parts.append(press.compress(piece))
         at += len(piece)
-    pack = b"PACK" + struct.pack(">II", 2, 1) + bytes(header) + b"".join([*parts, press.flush()])
+    _be_head(scene, oid.digest(), _entry_header(1, size) + b"".join([*parts, press.flush()]))
+
+
+def _entry_header(kind: int, size: int) -> bytes:
+    """Of an object in a pack: 1 is a commit, 7 a delta to the object that is named behind it."""
+    header, left = bytearray([(0x80 if size > 0x0F else 0) | kind << 4 | size & 0x0F]), size >> 4
+    while left:
+        header.append((0x80 if left > 0x7F else 0) | left & 0x7F)
+        left >>= 7
+    return bytes(header)
+
+
+def _be_head(
+    scene: Scene, oid: bytes, entry: bytes, *, count: int = 1, offset: int = 12, last_fan: int = 1, huge: bytes = b""
+) -> None:
+    """A pack that holds this one entry, and the branch at it; with lies about the number of objects in pack and index,
+    and about the place of this one (`huge`: the table of places beyond 2 GB)."""
+    pack = b"PACK" + struct.pack(">II", 2, count) + entry
     pack += git_hash(pack).digest()
     name = scene.dot_git / "objects/pack/pack-1.pack"
     write(name, pack)
-    entry = zlib.crc32(pack[12:-20])
-    fan = b"".join(struct.pack(">I", int(n >= oid.digest()[0])) for n in range(256))
-    index = b"\xfftOc" + struct.pack(">I", 2) + fan + oid.digest() + struct.pack(">II", entry, 12) + pack[-20:]
+    fan = b"".join(struct.pack(">I", int(n >= oid[0])) for n in range(255)) + struct.pack(">I", last_fan)
+    index = b"\xfftOc" + struct.pack(">I", 2) + fan + oid + struct.pack(">II", zlib.crc32(entry), offset) + huge
+    index += pack[-20:]
     write(name.with_suffix(".idx"), index + git_hash(index).digest())
-    write(scene.dot_git / "refs/heads/main", oid.hexdigest().encode() + b"\n")
+    write(scene.dot_git / "refs/heads/main", oid.hex().encode() + b"\n")
+
+
+_LIES: dict[str, dict[str, Any]] = {
+    "says-it-is-a-terabyte": {"entry": _entry_header(1, 1 << 40) + zlib.compress(b"tree ")},
+    "says-it-is-a-byte": {"entry": _entry_header(1, 1) + zlib.compress(bytes(1 << 24))},
+    "is-of-no-kind": {"entry": _entry_header(5, 10) + zlib.compress(bytes(10))},
+    "goes-on-for-ever": {"entry": b"\x9f" + b"\xff" * 100},
+    "is-no-zlib": {"entry": _entry_header(1, 100) + bytes(100)},
+    "is-a-delta-to-itself": {"entry": _entry_header(7, 5) + b"\xab" * 20 + zlib.compress(b"\x05\x05\x01abc")},
+    "is-a-delta-of-nothing": {"entry": _entry_header(6, 5) + b"\x7f" + zlib.compress(b"\x05\x05\x01abc")},
+    "has-a-billion-objects": {"count": 1 << 30},
+    "lies-beyond-its-end": {"offset": 1 << 30},
+    "lies-beyond-two-gigabytes": {"offset": 1 << 31, "huge": struct.pack(">Q", 1 << 62)},
+    "lies-beyond-the-table-of-places": {"offset": (1 << 31) | 0x7FFFFFFF},
+    "has-an-index-of-billions": {"last_fan": 0xFFFFFFFF},
+}
+for _lie, _how in _LIES.items():
+    TRAPS[f"a-pack-that-{_lie}"] = (
+        lambda scene, how=_how: _be_head(  # type: ignore[misc]
+            scene, b"\xab" * 20, how.get("entry", _entry_header(1, 5) + zlib.compress(b"tree ")),
+            **{name: value for name, value in how.items() if name != "entry"},
+        ),
+        "honest",
+    )  # fmt: skip
+
+
+@trap("honest")
+def a_delta_that_says_it_makes_a_terabyte(scene: Scene) -> None:
+    """Its base is the commit that was there; its instructions copy three bytes."""
+    base = bytes.fromhex(scene.git("rev-parse", "HEAD").decode().strip())
+    size = int(scene.git("cat-file", "-s", "HEAD"))
+    delta = _size(size) + _size(1 << 40) + b"\x90\x03"
+    _be_head(scene, b"\xab" * 20, _entry_header(7, len(delta)) + base + zlib.compress(delta))
+
+
+def _size(number: int) -> bytes:
+    parts = bytearray()
+    while number > 0x7F:
+        parts.append(0x80 | number & 0x7F)
+        number >>= 7
+    return bytes([*parts, number])
 
 
 @trap("honest")
@@ -402,6 +468,19 @@ def an_index_extension_that_lies_about_its_size(scene: Scene) -> None:
 def an_index_of_zeros(scene: Scene) -> None:
     write(scene.dot_git / "index", b"DIRC" + struct.pack(">II", 2, 7_000_000))
     os.truncate(scene.dot_git / "index", 1 << 29)
+
+
+@trap("honest")
+def an_index_without_holes_that_is_large(scene: Scene) -> None:
+    """Each entry as it should be, and as small as they get."""
+    entry = struct.pack(">10I", *[0] * 6, 0o100644, 0, 0, 0) + b"\1" * 20 + struct.pack(">H", 9)
+    size = 160 << 20
+    count = size // 72
+    with (scene.dot_git / "index").open("wb") as file:
+        file.write(b"DIRC" + struct.pack(">II", 2, count))
+        for start in range(0, count, 1000):
+            file.write(b"".join(entry + b"%09d\0" % n for n in range(start, min(start + 1000, count))))
+        file.write(bytes(20))
 
 
 @trap("honest")

@@ -23,8 +23,9 @@ EXTENDED_BIT = 0x40
 STAGE_BITS = 0x30
 """These three are bits of the first of the two bytes of flags that every entry has."""
 
-MAX_INDEX_BYTES = 1 << 30
-"""Some 10 million entries. Beyond that a hostile archive with a sparse file would take our memory."""
+MAX_INDEX_BYTES = 1 << 27
+"""Some 1.3 million entries, and four times as much memory while it is read; the daemon may read several at once. Git
+reads what is larger, in a child with a limit of its own, or an archive with one index would take our memory."""
 
 _SPARSENESS = 16
 """How many times larger than what is allocated for it a file of ours to read may be. File systems that compress make

@@ -25,6 +25,7 @@ from typing import Any, Final, NamedTuple
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import run_git
+from gitwatchd.git.delta_chains import ChainEndless, ChainUnknown, DeltaChains
 from gitwatchd.git.files import raise_if_exhausted, read_whole
 from gitwatchd.git.layout import read_format
 from gitwatchd.git.refs import LARGEST_PACKED_REFS_BYTES
@@ -70,7 +71,7 @@ class Objects:
     """
 
     __slots__ = (
-        "_asks_git", "_common_dir", "_database", "_directory", "_git_dir", "_is_open", "_oid_bytes",
+        "_asks_git", "_chains", "_common_dir", "_database", "_directory", "_git_dir", "_is_open", "_oid_bytes",
         "may_start_git",
     )  # fmt: skip
 
@@ -83,10 +84,12 @@ class Objects:
         self._asks_git = False
         self._oid_bytes = 20
         self._database: Any = None
+        self._chains = DeltaChains(self._directory)
 
     def close(self) -> None:
         """Give memory maps and descriptors back. Idempotent; the handle stays usable."""
         self._database = None
+        self._chains.close()
         self._is_open = False
 
     def summary(self, commit: bytes) -> bytes:
@@ -267,11 +270,7 @@ class Objects:
         """(type, content) of the object with this hex name."""
         self._open()
         if self._asks_git:
-            header, _, rest = self._git("cat-file", "--batch", stdin=oid + b"\n").partition(b"\n")
-            words = header.split()
-            if len(words) != 3:
-                raise ObjectsUnreadable(f"object {oid.decode()} is missing")
-            return words[1], rest[: int(words[2])]
+            return self._read_by_git(oid)
         name = os.fsencode(oid)
         try:
             raw = read_whole(self._directory + b"/" + name[:2] + b"/" + name[2:], _LARGEST_OBJECT_BYTES)
@@ -279,9 +278,22 @@ class Objects:
         except (OSError, zlib.error):
             return self._read_packed(oid)
 
+    def _read_by_git(self, oid: bytes) -> tuple[bytes, bytes]:
+        header, _, rest = self._git("cat-file", "--batch", stdin=oid + b"\n").partition(b"\n")
+        words = header.split()
+        if len(words) != 3:
+            raise ObjectsUnreadable(f"object {oid.decode()} is missing")
+        return words[1], rest[: int(words[2])]
+
     def _read_packed(self, oid: bytes) -> tuple[bytes, bytes]:
         import pygit2
 
+        try:
+            self._chains.check(bytes.fromhex(oid.decode()))
+        except ChainUnknown:
+            return self._read_by_git(oid)
+        except (ChainEndless, ValueError) as error:
+            raise ObjectsUnreadable(f"object {oid.decode()} cannot be read: {error}") from error
         try:
             size = self._odb().read_header(oid.decode())[1]
             if size > _LARGEST_OBJECT_BYTES:

@@ -251,7 +251,7 @@ VARIABLES = (
 
 _NOWHERE = Tracking(b"", None, None, None, None, gone=False)
 _HAS = ("STAGED", "UNSTAGED", "CONFLICTED", "UNTRACKED")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def gitstatus_fields(location: Location, facts: Facts) -> list[str]:

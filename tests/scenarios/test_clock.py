@@ -6,6 +6,7 @@ The daemon's own clock, injected: what `time.time` gives it is moved, not the ho
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,35 @@ def test_answers_stay_right_and_ages_are_never_negative(
         assert report["state"] == "stale" and report["age_ms"] == 0
         assert [root["path"] for root in client.call("roots.list")] == [str(git.path.parent)]
         check(client, git)
+
+
+def test_after_a_night_in_which_the_machine_slept(
+    step: Callable[[float], None], stepped: Callable[[], Daemon], repository: Callable[..., Git], home: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """As suspended as a test can have it: no process of ours runs, and the wall clock has gone on. What
+    changed around it is in the first answer, git's own configuration too, and nobody was idle for a night."""
+    git = repository({"a": b"1\n", "b": b"1\n", "x.log": b""})
+    with (tmp_path / "patch/sitecustomize.py").open("a") as patch:
+        patch.write("import gitwatchd.daemon.main\ngitwatchd.daemon.main.HOUSEKEEPING_S = 0.05\n")
+    daemon = stepped()
+    intent = Path(os.fsdecode(daemon.places.intent))
+    with daemon.connect() as client:
+        check(client, git)
+        os.kill(daemon.pid, signal.SIGSTOP)
+        try:
+            step(9 * HOUR)
+            (git.path / "a").write_bytes(b"22\n")
+            (git.path / "new.log").write_bytes(b"")
+            (home / ".config/git").mkdir(parents=True, exist_ok=True)
+            (home / ".config/git/ignore").write_bytes(b"*.log\n")
+            intent.unlink()
+        finally:
+            os.kill(daemon.pid, signal.SIGCONT)
+        # It has looked after the house, and the night was not 8 hours in which nobody asked.
+        wait_until(intent.exists)
+        check(client, git)
+        assert b"new.log" not in client.entries(git.path).stdout
 
 
 def test_files_from_the_future(client: Client, repository: Callable[..., Git]) -> None:

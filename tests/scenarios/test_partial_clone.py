@@ -1,4 +1,4 @@
-"""Scenario 35: objects that a remote has promised are missing, and nobody goes to fetch them."""
+"""Objects that a remote has promised are missing, and nobody goes to fetch them."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def test_what_a_remote_promised_is_not_fetched(
     git("add", "new")
     configure(
         git,
-        '[remote "origin"]\n\turl = git://127.0.0.1:%d/x\n\tpromisor = true\n\tpartialclonefilter = blob:none\n'
-        "[core]\n\trepositoryFormatVersion = 1\n[extensions]\n\tpartialClone = origin\n" % remote.port,
+        f'[remote "origin"]\n\turl = git://127.0.0.1:{remote.port}/x\n\tpromisor = true\n'
+        "[core]\n\trepositoryFormatVersion = 1\n[extensions]\n\tpartialClone = origin\n",
     )
     (git.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
     if not sealed:

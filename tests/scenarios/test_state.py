@@ -1,4 +1,4 @@
-"""What the daemon keeps on disk cannot be written, is of another version, is removed, or grows: scenario 20, end to end.
+"""What the daemon keeps on disk cannot be written, is of another version, is removed, or grows.
 
 (A full disk is in `test_exhaustion.py`, a damaged cache in `test_restart.py`, a kill in `tests/kill_loop.py`.)
 """

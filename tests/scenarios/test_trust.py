@@ -93,9 +93,8 @@ def test_trust_is_taken_back(
     assert gitwatch("daemon", "restart").returncode == 0
     done = gitwatch("trust", "--remove", git.path / "d")
     assert (done.returncode, done.stdout) == (0, b"no longer trusting " + os.fsencode(git.path) + b"\n")
+    assert gitwatch("status", "--porcelain=v2", git.path).returncode == 3, "at once, without a change of anything"
     (ran / "clean").unlink()
-    (git.path / "a.txt").write_bytes(b"3\n")
-    assert gitwatch("status", "--porcelain=v2", git.path).returncode == 3
     assert b'"state": "unsafe"' in gitwatch("status", "--json", "--verify", git.path).stdout
     again = gitwatch("trust", "--remove", git.path)
     assert again.returncode == 1 and again.stderr.startswith(b"gitwatch: " + os.fsencode(git.path) + b": not trusted\n")
@@ -112,6 +111,8 @@ def test_trust_is_taken_back(
     # What is gone is not forgotten: another repository at its place would be trusted with it.
     assert gitwatch("trust", git.path).returncode == 0
     git.path.rename(git.path.with_name("away"))
+    gitwatch("status", git.path.parent)
+    assert gitwatch("daemon", "restart").returncode == 0
     assert gitwatch("trust", "--remove", git.path).returncode == 0
     git.path.with_name("away").rename(git.path)
     assert gitwatch("status", "--porcelain=v2", git.path).returncode == 3

@@ -1,0 +1,117 @@
+"""Every chain that git made is followed to its end; one that goes round is refused."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+
+import pytest
+
+from gitwatchd.git.delta_chains import ChainEndless, ChainUnknown, DeltaChains
+from tests.zoo.commands import Git
+
+Repository = Callable[..., Git]
+
+
+def with_deltas(repository: Repository) -> Git:
+    """A hundred versions of a file and of the directory that it lies in."""
+    git = repository({f"d/f{n}": b"%d\n" % n for n in range(30)})
+    chance = random.Random(1)
+    lines = [b"%d\n" % chance.randrange(10**9) for _ in range(200)]
+    for turn in range(100):
+        lines[turn] = b"turn %d\n" % turn
+        (git.path / "d/f0").write_bytes(b"".join(lines))
+        git("commit", "-qam", f"{turn}")
+    return git
+
+
+def oids(git: Git) -> list[bytes]:
+    listed = git("cat-file", "--batch-all-objects", "--batch-check").decode().splitlines()
+    return [bytes.fromhex(line.split()[0]) for line in listed]
+
+
+@pytest.fixture
+def git(repository: Repository) -> Git:
+    return with_deltas(repository)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_every_chain_ends(git: Git, named: bool) -> None:
+    """Deltas that say how far back their base lies, and such that name it."""
+    git("-c", f"repack.useDeltaBaseOffset={str(not named).lower()}", "repack", "-adfq", "--depth=90", "--window=90")
+    chains = DeltaChains(os.fsencode(git.path / ".git/objects"))
+    every = oids(git)
+    assert len(every) > 300
+    for oid in every:
+        chains.check(oid)
+    assert chains._packs is not None
+    (pack,) = chains._packs.values()
+    assert len(pack.good) == len(every)
+    chains.check(b"\xab" * 20)  # nowhere: that is not for us to say
+
+
+def test_many_packs_their_common_index_and_an_alternate(git: Git) -> None:
+    for turn in range(3):
+        git("repack", "-dq")
+        (git.path / "d/f0").write_bytes(b"pack %d\n" % turn)
+        git("commit", "-qam", "more")
+    git("repack", "-dq")
+    git("multi-pack-index", "write")
+    borrower = git.path.with_name("borrower")
+    Git(git.path.parent)("clone", "-q", "--shared", git.path, borrower)
+    for place in (git.path, borrower):
+        chains = DeltaChains(os.fsencode(place / ".git/objects"))
+        for oid in oids(git):
+            places = list(chains._places(oid))
+            assert len(places) == 1, "by the common index alone"
+            chains.check(oid)
+
+
+def test_a_pack_that_came_later(git: Git) -> None:
+    chains = DeltaChains(os.fsencode(git.path / ".git/objects"))
+    head = bytes.fromhex(git("rev-parse", "HEAD").decode().strip())
+    assert list(chains._places(head)) == []
+    git("repack", "-adq")
+    chains.check(head)
+    assert chains._packs
+
+
+@pytest.mark.parametrize("damage", ["old version", "cut", "empty pack", "foreign common index"])
+def test_what_cannot_be_followed_is_left_to_git(git: Git, damage: str) -> None:
+    git("-c", f"pack.indexVersion={1 if damage == 'old version' else 2}", "repack", "-adfq")
+    head = bytes.fromhex(git("rev-parse", "HEAD").decode().strip())
+    (index,) = (git.path / ".git/objects/pack").glob("*.idx")
+    if damage == "cut":
+        index.chmod(0o600)
+        os.truncate(index, 2000)
+    elif damage == "empty pack":
+        index.with_suffix(".pack").chmod(0o600)
+        os.truncate(index.with_suffix(".pack"), 0)
+    elif damage == "foreign common index":
+        (index.parent / "multi-pack-index").write_bytes(b"MIDX\1\2" + bytes(100))
+    with pytest.raises(ChainUnknown):
+        DeltaChains(os.fsencode(git.path / ".git/objects")).check(head)
+
+
+def test_a_circle(git: Git) -> None:
+    """Of two deltas, each of which names the other."""
+    git("-c", "repack.useDeltaBaseOffset=false", "repack", "-adfq", "--depth=90", "--window=90")
+    (path,) = (git.path / ".git/objects/pack").glob("*.pack")
+    chains = DeltaChains(os.fsencode(git.path / ".git/objects"))
+    every = oids(git)
+    places = {oid: next(chains._places(oid))[1] for oid in every}
+    raw = bytearray(path.read_bytes())
+    named = {oid: at for oid, at in places.items() if raw[at] >> 4 & 7 == 7}
+    one, other = sorted(named)[:2]
+    for oid, base in ((one, other), (other, one)):
+        at = named[oid]
+        while raw[at] & 0x80:
+            at += 1
+        raw[at + 1 : at + 21] = base
+    path.chmod(0o600)
+    path.write_bytes(raw)
+    chains.close()
+    for oid in (one, other):
+        with pytest.raises(ChainEndless):
+            chains.check(oid)
