@@ -147,14 +147,30 @@ class InquiryMethods:
         def tell() -> None:
             then(
                 [
-                    _unsaved_to_wire(repository, standing, findings.get(repository.path))
+                    _unsaved_to_wire(
+                        repository, standing, findings.get(repository.path),
+                        self._not_looked_for(repository, there) if repository.path in tellers else 0,
+                    )
                     for repository, standing in there
                 ]
-            )
+            )  # fmt: skip
 
-        # On a mount that does not answer nobody looks again: that it was not looked at is a reason already.
-        asked = [r for r, s in there if s.state is State.FRESH or self._fleet.is_local(r.location)]
+        # That it was not looked at is a reason already.
+        asked = [r for r, s in there if self._may_be_looked_at(r, s)]
         self._for_each(asked, inquiry, findings, tell)
+
+    def _may_be_looked_at(self, repository: Repository, standing: Standing) -> bool:
+        """On a mount that did not answer just now nobody looks again: threads that hang there are few."""
+        return standing.state is State.FRESH or self._fleet.is_local(repository.location)
+
+    def _not_looked_for(self, repository: Repository, there: Sequence[tuple[Repository, Standing]]) -> int:
+        """How many linked worktrees it has beside those of `there`: its git dir, on a mount that may hang, alone
+        says where they are."""
+        location, facts = repository.location, repository.facts()
+        if facts is None or not facts.worktrees or self._fleet.watcher.is_local(location.common_dir):
+            return 0
+        known = {r.location.git_dir for r, _ in there if r.location.common_dir == location.common_dir}
+        return max(0, facts.worktrees - len(known - {location.common_dir}))
 
     def _for_each(
         self,
@@ -247,6 +263,9 @@ class InquiryMethods:
                 }
             )  # fmt: skip
 
+        if not self._may_be_looked_at(repository, standing):
+            tell(Failed(standing.reason or standing.state.value, standing.hint))
+            return
         self._inquiries.ask("branches", repository, lambda: read_branches(location, read_config(location)), tell)
 
     # ---- tables
@@ -297,7 +316,10 @@ class InquiryMethods:
         from gitwatchd.git.lines import count_lines
 
         findings: dict[RepoPath, object] = {}
-        dirty = [r for r, _ in repositories if isinstance(r.outcome, Analysed) and r.outcome.facts.dirty]
+        dirty = [
+            r for r, s in repositories
+            if isinstance(r.outcome, Analysed) and r.outcome.facts.dirty and self._may_be_looked_at(r, s)
+        ]  # fmt: skip
 
         def reply() -> None:
             lines: dict[RepoPath, Wire | None] = {}
@@ -328,7 +350,7 @@ def _first_of_each(repositories: Sequence[tuple[Repository, Standing]]) -> froze
     return frozenset(chosen.values())
 
 
-def _unsaved_to_wire(repository: Repository, standing: Standing, finding: object) -> Wire:
+def _unsaved_to_wire(repository: Repository, standing: Standing, finding: object, not_looked_for: int) -> Wire:
     from gitwatchd.model.unsaved import Reason, Unsaved, reason_to_wire
 
     reasons = list(finding.reasons) if isinstance(finding, Unsaved) else []
@@ -337,6 +359,10 @@ def _unsaved_to_wire(repository: Repository, standing: Standing, finding: object
     if standing.state is not State.FRESH:
         note = f"{standing.state}: {standing.reason}" if standing.reason else standing.state.value
         reasons.insert(0, Reason("unchecked", note=note))
+    if not_looked_for:
+        reasons.append(
+            Reason("unchecked", note=f"{not_looked_for} of its linked worktrees: name each to have it checked")
+        )
     facts = repository.facts()
     return {
         "path": text_or_bytes(repository.path), "name": text_or_bytes(os.path.basename(repository.path)),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gitwatchd.wire.rpc import RemoteError
 from tests.scenarios.commands import WITHOUT_PRIVILEGE
 from tests.zoo import namespace
 from tests.zoo.commands import new_repository
@@ -264,6 +265,57 @@ def test_a_linked_worktree_on_a_dead_mount_hangs_nobody(
         assert time.monotonic() - began < 5.0
         mount.answer_again()
         wait_until(lambda: reasons()[str(place / "w")] == ["uncommitted"], 40.0, "it is looked at again")
+
+
+def test_inquiries_do_not_wait_for_a_dead_mount(
+    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
+) -> None:
+    """There are four threads for them, and more questions than that about what lies there."""
+    namespace.require()
+    backing = tmp_path / "disk"
+    there = [place / new_repository(backing / f"r{n}", {"f": b"1\n"}).path.name for n in range(3)]
+    for path in there:
+        (backing / path.name / "f").write_bytes(b"2\n")
+    local = new_repository(tmp_path / "local", {"f": b"1\n"}).path
+    daemon = start_daemon(before=namespace.entering())
+    mount = mounts(daemon, backing, place)
+    with daemon.connect() as client:
+        assert {r["state"] for r in client.call("status", [str(place)], {"lines": True})["repos"]} == {"fresh"}
+        assert [b["branch"] for b in client.call("branches", [str(there[0])])["branches"]] == ["main"]
+        mount.fall_silent()
+        for path in (*there, *there):
+            with pytest.raises(RemoteError, match="does not answer"):
+                client.call("branches", [str(path)])
+        lines = client.call("status", [str(place)], {"lines": True, "wait_s": 0})["repos"]
+        assert [report["lines"] for report in lines] == [None] * 3
+        client.call("unsaved", [str(place)], {"wait_s": 0.1})
+        began = time.monotonic()
+        assert client.call("unsaved", [str(local)])["repos"][0]["unsaved"]
+        assert client.call("branches", [str(local)])["branches"]
+        assert time.monotonic() - began < 5.0
+
+
+def test_linked_worktrees_that_only_a_remote_git_dir_knows_are_said_to_be_unchecked(
+    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
+) -> None:
+    namespace.require()
+    backing = tmp_path / "disk"
+    git = new_repository(backing / "main", {"f": b"1\n"})
+    git("worktree", "add", "-q", "--detach", backing / "w")
+    (git.path / ".git/worktrees/w/gitdir").write_text(f"{place}/w/.git\n")
+    (backing / "w/.git").write_text(f"gitdir: {place}/main/.git/worktrees/w\n")
+    (backing / "w/new").write_bytes(b"")
+    daemon = start_daemon(before=namespace.entering())
+    mounts(daemon, backing, place)
+    with daemon.connect() as client:
+
+        def reasons(*paths: Path) -> dict[str, list[str]]:
+            repos = client.call("unsaved", [str(path) for path in paths])["repos"]
+            return {Path(repo["path"]).name: [reason["kind"] for reason in repo["reasons"]] for repo in repos}
+
+        assert reasons(place / "main") == {"main": ["no_remote", "unchecked"]}
+        both = reasons(place / "main", place / "w")
+        assert both == {"main": ["no_remote"], "w": ["uncommitted"]}
 
 
 def test_a_prompt_in_a_git_dir_of_a_worktree_on_a_dead_mount(
