@@ -5,6 +5,8 @@ only; never waits (but in `close`).
 Invariant: every job submitted has exactly one outcome, delivered from the loop, never from within `submit`.
 Invariant: a worker has at most one job in hand and one waiting, so that it need not wait for us between two.
 Invariant: a worker that dies or hangs costs its job one retry and one `Failed`; other jobs only time.
+Invariant: a job that takes long holds up none behind it: what waits at its worker goes to another, of which there may
+be one more for it.
 Never: `fork` without exec (the daemon has threads); a pickled anything.
 """
 
@@ -20,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gitwatchd.analysis.worker import Frames, encode_frame, outcome_from_wire, work_to_wire
 from gitwatchd.loop import Loop, Timer
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 PREFETCH = 2
 """Jobs of one worker: in hand and waiting."""
 
+SLOW_S = 2.0
+"""A job that takes longer than this has a slow disk or mount, or a huge repository."""
 _IDLE_S = 5.0
 _MARGIN_S = 5.0
 """Beyond the job's own deadline: a worker's start on a loaded machine, ending git, reading objects."""
@@ -56,6 +60,8 @@ class _Task:
     number: int
     job: Work
     attempts: int = 0
+    moved: bool = False
+    """It was given to another worker: this one's answer is nobody's."""
 
     @property
     def place(self) -> bytes:
@@ -103,7 +109,9 @@ class Pool:
         ceiling: int,
         on_outcome: Callable[[Work, Result], None],
         mount_of: Callable[[bytes], bytes] = lambda path: path,
+        on_room: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_room`: there is room for more than when a job was submitted."""
         self._loop = loop
         self._ceiling = max(1, ceiling)
         self._on_outcome = on_outcome
@@ -111,8 +119,11 @@ class Pool:
         self._workers: list[_Worker] = []
         self._stuck: dict[_Worker, bytes | None] = {}
         """Those that SIGKILL does not end, and the mount each was at work on."""
+        self._slow: dict[_Worker, Timer | None] = {}
+        """Those with a job in hand, and the timer that takes it for slow; None: it is."""
         self._backlog: deque[_Task] = deque()
         self._submitted = 0
+        self._on_room = on_room
 
     def capacity(self) -> int:
         """How many more jobs it can use now; what is submitted beyond that waits its turn."""
@@ -121,7 +132,7 @@ class Pool:
 
     def pending(self) -> int:
         """Jobs without an outcome yet."""
-        return len(self._backlog) + sum(len(worker.tasks) for worker in self._workers)
+        return len(self._backlog) + sum(not task.moved for worker in self._workers for task in worker.tasks)
 
     def pids(self) -> list[int]:
         return [worker.process.pid for worker in self._workers]
@@ -154,6 +165,8 @@ class Pool:
         others = os.getloadavg()[0] - len(self._workers)
         if others > _BUSY_LOAD * (os.cpu_count() or 1):
             limit = (limit + 1) // 2
+        # Each waits rather than works; but a backlog of nothing but slow ones must not start a process for each.
+        limit += min(self._slow_ones(), self._ceiling)
         if len(self._stuck) >= _MAX_STUCK:
             return 0
         return max(1, limit - len(self._stuck))
@@ -174,11 +187,13 @@ class Pool:
                 self._fail_backlog()
 
     def _find_place(self) -> _Worker | None:
-        least = min(self._workers, key=lambda worker: len(worker.tasks), default=None)
+        quick = (worker for worker in self._workers if worker not in self._slow or self._slow[worker] is not None)
+        least = min(quick, key=lambda worker: len(worker.tasks), default=None)
         if least is not None and not least.tasks:
             return least
         # A start costs 100 ms of a core: a worker more for every two jobs that wait.
-        wanted = min(self._limit(), -(-self.pending() // PREFETCH))
+        slow = self._slow_ones()
+        wanted = min(self._limit(), slow - (slow - self.pending()) // PREFETCH)
         if len(self._workers) < wanted:
             return self._start()
         if least is not None and len(least.tasks) < PREFETCH:
@@ -212,7 +227,9 @@ class Pool:
         if worker.deadline is not None:
             worker.deadline.cancel()
             worker.deadline = None
+        self._take_time(worker)
         if worker.tasks:
+            self._slow[worker] = self._loop.call_later(SLOW_S, lambda: self._note_slow(worker))
             job = worker.tasks[0].job
             timeout_s = job.timeout_s + (0.0 if isinstance(job, Probe) else _MARGIN_S)
             worker.deadline = self._loop.call_later(timeout_s, lambda: self._lose(worker, "did not end in time"))
@@ -220,6 +237,27 @@ class Pool:
             self._dismiss(worker)
         else:
             worker.idle = self._loop.call_later(_IDLE_S, lambda: self._dismiss(worker))
+
+    def _slow_ones(self) -> int:
+        return sum(timer is None for timer in self._slow.values())
+
+    def _take_time(self, worker: _Worker) -> None:
+        """The job in hand is done, or nobody's any more."""
+        timer = self._slow.pop(worker, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _note_slow(self, worker: _Worker) -> None:
+        self._slow[worker] = None
+        in_hand, *behind = worker.tasks
+        # What was sent cannot be taken back: it does that work as well, some time.
+        worker.tasks = deque([in_hand, *(replace(task, moved=True) for task in behind)])
+        for task in reversed(behind):
+            if not task.moved:
+                self._submitted += 1
+                self._backlog.appendleft(_Task(self._submitted, task.job, task.attempts))
+        self._distribute()
+        self._on_room()
 
     def _receive(self, worker: _Worker) -> None:
         if worker not in self._workers:
@@ -239,7 +277,9 @@ class Pool:
                 raise AssertionError(f"worker answered {number}, not {task.number}")
             if trace is not None:
                 log.error("analysis of %r: %s", task.place, trace)
-            self._deliver(task.job, outcome_from_wire(wire))
+            if not task.moved:
+                self._deliver(task.job, outcome_from_wire(wire))
+            self._take_time(worker)
             # Before the deadline is set: an idle worker must not be dismissed while others' jobs wait.
             self._distribute()
             self._expect(worker)
@@ -254,9 +294,11 @@ class Pool:
         # Before it is reaped: until then nobody else can have its number, which is its session's.
         _kill_session(worker.process.pid)
         task = worker.tasks.popleft() if worker.tasks else None
+        if task is not None and task.moved:
+            task = None
         if task is not None:
             log.warning("the worker that analysed %r %s", task.place, how)
-        self._backlog.extendleft(reversed(worker.tasks))
+        self._backlog.extendleft(behind for behind in reversed(worker.tasks) if not behind.moved)
         worker.tasks.clear()
         self._reap(worker, time.monotonic() + _UNKILLABLE_S, task, how)
         self._distribute()
@@ -268,6 +310,7 @@ class Pool:
         self._reap(worker, time.monotonic() + _UNKILLABLE_S)
 
     def _let_go(self, worker: _Worker) -> None:
+        self._take_time(worker)
         for timer in (worker.deadline, worker.idle):
             if timer is not None:
                 timer.cancel()

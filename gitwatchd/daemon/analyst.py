@@ -48,7 +48,7 @@ class Analyst:
         self._loop = loop
         self._on_room = on_room
         self._on_outcome = on_outcome
-        self.pool = Pool(loop, ceiling, self._pool_done, mount_of)
+        self.pool = Pool(loop, ceiling, self._pool_done, mount_of, on_room)
         self.remote = Remote(loop, mount_of, type_of)
         self._direct: dict[int, Timer] = {}
         """The jobs that threads carry, by number, with the timer that gives each up."""

@@ -252,6 +252,47 @@ def test_a_hanging_git_fails_its_job_only(
     assert isinstance(found["fine"], Analysed) and isinstance(found["well"], Analysed)
 
 
+def test_jobs_that_take_long_hold_up_no_others(
+    repository: Make, running: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither those behind them at their workers, nor those for which there would be no worker."""
+    monkeypatch.setattr(pool_module, "SLOW_S", 0.2)
+    one = running(2)
+    gate = tmp_path / "gate"
+    slow = [gated(repository({"f": b"1"}, f"slow{n}"), gate) for n in range(3)]
+    quick = [repository({"f": b"1"}, f"quick{n}") for n in range(6)]
+    for git in slow:
+        one.submit(git, trusted=True)
+    for git in quick:
+        one.submit(git)
+    found = one.by_name(6)
+    assert sorted(found) == [git.path.name for git in quick]
+    pids = one.pool.pids()
+    assert len(pids) <= 4 and one.pool.pending() == 3
+    gate.touch()
+    assert len(one.by_name(9)) == 9
+    one.run_until(lambda: not any(worker.tasks for worker in one.pool._workers))
+    assert len(one.outcomes) == 9, "what was given to another worker is told once"
+    one.run_until(lambda: sum(Path(f"/proc/{pid}").exists() for pid in pids) <= 2, 10)
+
+
+def test_a_slow_worker_that_dies_takes_nothing_with_it(
+    repository: Make, running: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "SLOW_S", 0.2)
+    one = running(1)
+    gate = tmp_path / "gate"
+    one.submit(gated(repository({"f": b"1"}, "slow"), gate), trusted=True)
+    (worker,) = one.pool.pids()
+    one.submit(repository({"f": b"1"}, "quick"))
+    assert list(one.by_name(1)) == ["quick"]
+    os.kill(worker, signal.SIGKILL)
+    one.run_until(lambda: len(pids_at(gate)) == 2)
+    gate.touch()
+    assert sorted(one.by_name(2)) == ["quick", "slow"]
+    assert len(one.outcomes) == 2
+
+
 def test_idle_workers_go(repository: Make, running: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "_IDLE_S", 0.1)
     one = running(2)
