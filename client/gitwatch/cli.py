@@ -81,7 +81,7 @@ COMMANDS: Mapping[str, tuple[str, str, Mapping[str, str], int, int]] = {
 _GROUPS = frozenset(name.split()[0] for name in COMMANDS if " " in name)
 
 
-_WITH_GROUPS = ("status", "unsaved", "refresh", "verify", "watch", "events")
+WITH_GROUPS = ("status", "unsaved", "refresh", "verify", "watch", "events")
 """Commands whose operands may be groups of the configuration; `./@NAME` is a path."""
 
 _LONGEST_S = 600.0
@@ -136,7 +136,7 @@ class Invocation:
         return {"groups": names} if names else {}
 
     def _is_group(self, operand: str) -> bool:
-        return operand.startswith("@") and self.command in _WITH_GROUPS
+        return operand.startswith("@") and self.command in WITH_GROUPS
 
 
 def absolute(path: str) -> bytes:

@@ -11,7 +11,7 @@ import os
 import re
 
 from gitwatch import output
-from gitwatch.cli import COMMANDS, FLAG, GLOBAL_OPTIONS, Invocation
+from gitwatch.cli import COMMANDS, FLAG, GLOBAL_OPTIONS, WITH_GROUPS, Invocation
 from gitwatchd.errors import GitwatchError, UserError
 
 TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
@@ -213,7 +213,7 @@ def _operands(command: str, given: Sequence[str], current: str, ask: Ask) -> lis
         return _fitting(ask("roots"), current)
     if command not in _TARGETS:
         return []
-    if current.startswith("@"):
+    if current.startswith("@") and command in WITH_GROUPS:
         return _fitting((f"@{name}" for name in ask("groups")), current)
     if not current or current.startswith((".", "~")) or "/" in current:
         return [DIRECTORIES]

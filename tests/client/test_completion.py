@@ -67,6 +67,8 @@ def test_every_command_and_option_is_offered() -> None:
         (["status", "one", "ap"], ["/c/api-users", "/c/apples", "/c/deep/api", DIRECTORIES]),
         (["status", "@"], ["@api", "@web"]),
         (["status", "@w"], ["@web"]),
+        (["unsaved", "@"], ["@api", "@web"]),
+        (["branches", "@"], [DIRECTORIES]),
         (["status", "--", "--js"], [DIRECTORIES]),
         (["trust", "one", "ap"], []),
         (["roots", "rm", "/d"], ["/d"]),
