@@ -116,6 +116,11 @@ def test_trust_is_taken_back(
     assert gitwatch("trust", "--remove", git.path).returncode == 0
     git.path.with_name("away").rename(git.path)
     assert gitwatch("status", "--porcelain=v2", git.path).returncode == 3
+    # What is known while it is trusted is the answer no more, without a change of anything else.
+    assert gitwatch("trust", git.path).returncode == 0
+    assert gitwatch.porcelain(git.path) == judge(git.path)
+    assert gitwatch("trust", "--remove", git.path).returncode == 0
+    assert gitwatch("status", "--porcelain=v2", git.path).returncode == 3
 
 
 def test_unpacking_a_hostile_archive_runs_nothing(
