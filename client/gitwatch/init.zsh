@@ -12,7 +12,7 @@ setopt prompt_subst prompt_percent no_prompt_bang
 (( ! $+functions[_gitwatch_close] )) || _gitwatch_close
 
 typeset -g  GITWATCH_PROMPT= _gitwatch_buffer= _gitwatch_reply= _gitwatch_asked= _gitwatch_shown=
-typeset -gi _gitwatch_fd=-1 _gitwatch_id=0 _gitwatch_busy=0 _gitwatch_again=0 _gitwatch_started=0
+typeset -gi _gitwatch_fd=-1 _gitwatch_id=0 _gitwatch_busy=0 _gitwatch_again=0 _gitwatch_started=0 _gitwatch_patient=0
 typeset -gF _gitwatch_limit=0.1
 # For what zsh calls: options that would end a function in its middle, or talk, do not concern it. (`emulate` would
 # take prompt_subst away from the prompt that is drawn there.)
@@ -78,7 +78,7 @@ _gitwatch_send() {
   trap '' PIPE
   syswrite -o $_gitwatch_fd \
     -- $'\x94\x00'${(g::)id}$'\xa6prompt\x92\xc5'${(g::)length}$subject$rest$options 2>/dev/null || return
-  _gitwatch_asked=$1 _gitwatch_busy=1
+  _gitwatch_asked=$1 _gitwatch_busy=1 _gitwatch_patient=$2
 }
 
 # The answer to the last request into _gitwatch_reply (empty: no repository), for at most $1 seconds.
@@ -234,6 +234,8 @@ _gitwatch_ready() {
       zle -F $1
       _gitwatch_take "$_gitwatch_reply" async
       zle reset-prompt
+      # It was asked with the daemon's own short deadline, and came late all the same.
+      (( _gitwatch_patient )) || [[ $VCS_STATUS_STATE != (stale|pending) ]] || _gitwatch_later $_gitwatch_asked
       ;;
     4) ;;
     *) _gitwatch_start ;;
