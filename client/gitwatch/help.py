@@ -95,8 +95,10 @@ How they are looked at:
 usage: gitwatch unsaved [OPTION...] [PATH|@GROUP...]
 
 What would be lost with this disk: changes that are not committed, commits on no remote (of any branch, of a
-detached HEAD), stashes, repositories without remote, in submodules and linked worktrees as well. What a remote has
-is known from the last fetch. Not looked at: tags, notes, ignored files.
+detached HEAD), stashes, repositories without remote, in submodules and linked worktrees as well; what git status is
+told to hide; repositories in ignored directories and far below PATH; a .git that git takes for none (all directories
+below PATH are looked at each time, but not other mounts). What a remote has is known from the last fetch.
+Not looked at: tags, notes, ignored files.
 
 Exit 0: nothing. Exit 1: something, or something could not be checked or fetched.
 
@@ -107,6 +109,8 @@ Exit 0: nothing. Exit 1: something, or something could not be checked or fetched
 
 A reason is a map with `kind`, and what that kind has:
   uncommitted           staged, unstaged, untracked, conflicted: entries of git's status
+  hidden                unstaged, untracked: changes that git status does not show, because of the flags
+                        assume-unchanged and skip-worktree, or of status.showUntrackedFiles=no
   action                note: the merge, rebase ... in progress
   stashed               count
   unpushed              branch, count, upstream, gone: commits of a branch that are on no remote

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from gitwatchd.analysis.job import analyse
 from gitwatchd.errors import EnvironmentFailure
-from gitwatchd.git.branches import count_nowhere, count_unpushed, has_remote, read_branches
+from gitwatchd.git.branches import count_nowhere, count_unpushed, has_remote, read_branches_and_warnings
+from gitwatchd.git.hidden import GITLINK, count_hidden_changes, count_untracked, list_index
 from gitwatchd.git.index_file import read_index
 from gitwatchd.git.layout import linked_worktrees, read_format, read_location, worktree_named_by
 from gitwatchd.git.refs import read_refs
@@ -23,7 +24,7 @@ from gitwatchd.model.report import Facts
 from gitwatchd.model.repository import Analysed, Gone, Job, Location, Outcome, RepoPath
 from gitwatchd.model.unsaved import Reason, Unsaved
 
-_ANALYSIS_S = 120.0
+ANALYSIS_S = 120.0
 _DEEPEST = 8
 """Submodules in submodules. Deeper is somebody's joke."""
 
@@ -43,23 +44,34 @@ class Question:
 
 def find_unsaved(question: Question) -> Unsaved:
     """Never raises for the world's fault."""
-    return Unsaved(tuple(_reasons(question, 0)))
+    seen: set[bytes] = set()
+    reasons = tuple(_reasons(question, 0, seen))
+    return Unsaved(reasons, frozenset(seen))
 
 
-def _reasons(question: Question, depth: int) -> Iterator[Reason]:
+def _reasons(question: Question, depth: int, seen: set[bytes]) -> Iterator[Reason]:
     location, outcome = question.location, question.outcome
     facts = outcome.facts if isinstance(outcome, Analysed) else None
     if facts is not None:
         yield from _of_the_worktree(facts)
     try:
+        if facts is not None and facts.counts is not None:
+            yield from _hidden_in_the_worktree(location, facts)
         if question.shared and not (facts is not None and not facts.stashes):
             yield from _stashes(location)
         yield from _commits(question)
     except EnvironmentFailure as failure:
         yield Reason("unchecked", note=failure.message)
-    if depth < _DEEPEST and not location.bare:
-        for submodule in _submodules(location):
-            yield from _of_submodule(question, submodule, depth)
+    if depth < _DEEPEST:
+        try:
+            submodules = _submodules(question)
+        except (EnvironmentFailure, OSError) as failure:
+            submodules = []
+            if facts is not None:  # else that the index cannot be read was said already
+                yield Reason("unchecked", note=f"submodules: {failure}")
+        for submodule in submodules:
+            seen.add(submodule.git_dir)
+            yield from _of_submodule(question, submodule, depth, seen)
 
 
 def _of_the_worktree(facts: Facts) -> Iterator[Reason]:
@@ -71,6 +83,18 @@ def _of_the_worktree(facts: Facts) -> Iterator[Reason]:
         )  # fmt: skip
     if facts.action is not None and facts.action.name != "bisect":
         yield Reason("action", note=facts.action.name)
+
+
+def _hidden_in_the_worktree(location: Location, facts: Facts) -> Iterator[Reason]:
+    """What `git status` shows nothing of, because somebody told it so."""
+    untracked = changed = 0
+    if facts.hides is None or "untracked" in facts.hides:
+        untracked = count_untracked(location)
+    # None: not counted for want of an index that is understood.
+    if facts.skip_worktree != 0 or facts.assume_unchanged != 0:
+        changed = count_hidden_changes(location, list_index(location))
+    if untracked or changed:
+        yield Reason("hidden", untracked=untracked, unstaged=changed)
 
 
 def _stashes(location: Location) -> Iterator[Reason]:
@@ -85,7 +109,9 @@ def _commits(question: Question) -> Iterator[Reason]:
     config = read_config(location)
     remote = has_remote(config)
     if question.shared:
-        branches = read_branches(location, config)
+        branches, warnings = read_branches_and_warnings(location, config)
+        for warning in warnings:
+            yield Reason("unchecked", note=warning)
         unpushed = count_unpushed(location, config, [branch.oid for branch in branches])
         for branch in branches:
             if commits := unpushed[branch.oid]:
@@ -94,7 +120,10 @@ def _commits(question: Question) -> Iterator[Reason]:
     for git_dir in dict.fromkeys([location.git_dir, *(_gone_worktrees(question) if question.shared else ())]):
         place = Location(location.path, git_dir, location.common_dir, location.bare)
         head = read_refs(place).head()
-        if head.ref is None and head.oid is not None and (commits := count_nowhere(place, config, head.oid)):
+        if head.ref is None and head.oid is None:
+            yield Reason("unchecked", note="HEAD cannot be read", worktree=_worktree_of(git_dir, location))
+        is_branch = head.ref is not None and head.ref.startswith(b"refs/heads/")
+        if not is_branch and head.oid is not None and (commits := count_nowhere(place, config, head.oid)):
             yield Reason("detached", count=commits, oid=head.oid, worktree=_worktree_of(git_dir, location))
 
 
@@ -121,23 +150,34 @@ def _worktree_of(git_dir: bytes, location: Location) -> bytes | None:
 # ---- submodules
 
 
-def _submodules(location: Location) -> list[Location]:
-    """Those of the index that have a repository, and the repositories that git keeps for others."""
+def _submodules(question: Question) -> list[Location]:
+    """Those of the index that have a repository, and the repositories that git keeps for others.
+
+    Raises EnvironmentFailure or OSError where the index cannot be read.
+    """
+    location = question.location
     found: dict[bytes, Location] = {}
-    try:
-        index = read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
-        links = [] if index is None or index.inexact is not None else index.gitlinks()
-    except (EnvironmentFailure, OSError):
-        links = []
-    for link in links:
+    for link in _gitlinks(location):
         place = read_location(location.path + b"/" + link)
         if place is not None and place.path == location.path + b"/" + link:
             found[place.git_dir] = place
-    for git_dir in _kept_git_dirs(location.git_dir + b"/modules"):
+    keepers = [location.git_dir, *(_gone_worktrees(question) if question.shared else ())]
+    for git_dir in (kept for keeper in keepers for kept in _kept_git_dirs(keeper + b"/modules")):
         if git_dir not in found:
             # Without a worktree (`submodule deinit`) it is none to git; its branches are there all the same.
             found[git_dir] = read_location(git_dir) or Location(RepoPath(git_dir), git_dir, git_dir, bare=True)
     return list(found.values())
+
+
+def _gitlinks(location: Location) -> list[bytes]:
+    if location.bare:
+        return []
+    index = read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
+    if index is None:
+        return []
+    if index.inexact is None:
+        return index.gitlinks()
+    return list(dict.fromkeys(entry.path for entry in list_index(location) if entry.mode == GITLINK))
 
 
 def _kept_git_dirs(directory: bytes) -> Iterator[bytes]:
@@ -153,17 +193,17 @@ def _kept_git_dirs(directory: bytes) -> Iterator[bytes]:
             yield from _kept_git_dirs(path)
 
 
-def _of_submodule(question: Question, place: Location, depth: int) -> Iterator[Reason]:
+def _of_submodule(question: Question, place: Location, depth: int, seen: set[bytes]) -> Iterator[Reason]:
     deinitialised = place.bare or not os.path.lexists(place.path + b"/.git")
     outcome: Outcome | None = None
     if deinitialised:
         place = Location(place.path, place.git_dir, place.common_dir, bare=True)
     else:
-        outcome = analyse(Job(place, question.index_cache, _ANALYSIS_S, trusted=None))
+        outcome = analyse(Job(place, question.index_cache, ANALYSIS_S, trusted=None))
         if isinstance(outcome, Gone):
             return
         if not isinstance(outcome, Analysed):
             yield Reason("unchecked", submodule=place.path, note=outcome.reason)
     inner = Question(place, outcome, True, question.index_cache)
-    for reason in _reasons(inner, depth + 1):
+    for reason in _reasons(inner, depth + 1, seen):
         yield reason if reason.submodule else reason.of_submodule(place.git_dir if deinitialised else place.path)

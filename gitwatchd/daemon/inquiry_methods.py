@@ -39,6 +39,7 @@ from gitwatchd.store.intent import RootKind
 from gitwatchd.wire.rpc import FAILED, Request
 
 if TYPE_CHECKING:
+    from gitwatchd.analysis.left_out import LeftOut
     from gitwatchd.git.branches import Branch
 
 
@@ -67,13 +68,15 @@ class InquiryMethods:
         def with_status(answer: Answer) -> None:
             answer = named.kept(answer)
             elsewhere = self._worktrees_elsewhere(answer)
+            tops = tuple(top for top in named.scope.tops if self._fleet.watcher.is_local(top))
             if not elsewhere:
-                self._ask_unsaved(answer.repositories, lambda repos: then(repos, named.errors))
+                self._ask_unsaved(answer.repositories, tops, lambda repos: then(repos, named.errors))
                 return
             self._ask(
                 session, request, Scope((), elsewhere), options,
                 lambda more: self._ask_unsaved(
                     sorted(answer.repositories + more.repositories, key=lambda each: each[0].path),
+                    tops,
                     lambda repos: then(repos, named.errors),
                 ),
             )  # fmt: skip
@@ -128,9 +131,13 @@ class InquiryMethods:
         return frozenset(d for d in linked_worktrees(location.common_dir) if self._remote_place_of(d) is not None)
 
     def _ask_unsaved(
-        self, repositories: Sequence[tuple[Repository, Standing]], then: Callable[[list[Wire]], None]
-    ) -> None:
+        self, repositories: Sequence[tuple[Repository, Standing]], tops: tuple[bytes, ...],
+        then: Callable[[list[Wire]], None],
+    ) -> None:  # fmt: skip
+        """`tops`: below these, whatever no list shows is looked for, too."""
+        from gitwatchd.analysis.left_out import LeftOut, find_left_out
         from gitwatchd.analysis.unsaved import Question, find_unsaved
+        from gitwatchd.model.unsaved import Unsaved
 
         findings: dict[RepoPath, object] = {}
         there = [(r, s) for r, s in repositories if s.state is not State.GONE]
@@ -145,15 +152,33 @@ class InquiryMethods:
             return f"unsaved {shared}", partial(find_unsaved, question)
 
         def tell() -> None:
-            then(
-                [
-                    _unsaved_to_wire(
-                        repository, standing, findings.get(repository.path),
-                        self._not_looked_for(repository, there) if repository.path in tellers else 0,
-                    )
-                    for repository, standing in there
-                ]
+            rows = [
+                _unsaved_to_wire(
+                    repository, standing, findings.get(repository.path),
+                    self._not_looked_for(repository, there) if repository.path in tellers else 0,
+                )
+                for repository, standing in there
+            ]  # fmt: skip
+
+            def add(finding: object) -> None:
+                if isinstance(finding, Failed):
+                    then([*rows, *(_left_out_to_wire(_unsearched(top, finding)) for top in tops)])
+                    return
+                found = [each for each in finding if isinstance(each, LeftOut)] if isinstance(finding, list) else []
+                more = [_left_out_to_wire(each) for each in found]
+                then(sorted(rows + more, key=lambda row: to_bytes(row["path"]) or b"") if more else rows)
+
+            if not tops:
+                then(rows)
+                return
+            looked_at = (finding.git_dirs for finding in findings.values() if isinstance(finding, Unsaved))
+            search = partial(
+                find_left_out, tops, partial(self._fleet.roots.hides, tops),
+                frozenset(r.location.git_dir for r, _ in there).union(*looked_at),
+                frozenset(r.path for r, _ in there),
+                frozenset(r.location.common_dir for r, _ in there), self._fleet.index_cache,
             )  # fmt: skip
+            self._inquiries.run(search, add)
 
         # That it was not looked at is a reason already.
         asked = [r for r, s in there if self._may_be_looked_at(r, s)]
@@ -369,6 +394,23 @@ def _unsaved_to_wire(repository: Repository, standing: Standing, finding: object
         "unsaved": bool(reasons), "state": standing.state.value,
         "fetched_at": None if facts is None else facts.fetched_at,
         "reasons": [reason_to_wire(reason) for reason in reasons],
+    }  # fmt: skip
+
+
+def _unsearched(top: bytes, failed: Failed) -> LeftOut:
+    from gitwatchd.analysis.left_out import LeftOut
+    from gitwatchd.model.unsaved import Reason
+
+    return LeftOut(top, State.FAILED, None, (Reason("unchecked", note=f"not searched to the end: {failed.reason}"),))
+
+
+def _left_out_to_wire(found: LeftOut) -> Wire:
+    from gitwatchd.model.unsaved import reason_to_wire
+
+    return {
+        "path": text_or_bytes(found.path), "name": text_or_bytes(os.path.basename(found.path)),
+        "unsaved": bool(found.reasons), "state": found.state.value, "fetched_at": found.fetched_at,
+        "reasons": [reason_to_wire(reason) for reason in found.reasons],
     }  # fmt: skip
 
 

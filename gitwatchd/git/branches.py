@@ -8,12 +8,14 @@ Raises EnvironmentFailure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gitwatchd.errors import EnvironmentFailure
-from gitwatchd.git.child import run_git
+from gitwatchd.git.child import GitAnswer, run_git
 from gitwatchd.git.files import read_regular
+from gitwatchd.git.layout import linked_worktrees, read_format
 from gitwatchd.git.remotes import fetch_url
 from gitwatchd.git.repository_config import RepositoryConfig
 from gitwatchd.model.repository import Location
@@ -21,6 +23,8 @@ from gitwatchd.model.repository import Location
 _TIMEOUT_S = 60.0
 _MOST_OF_FETCH_HEAD_BYTES = 1 << 20
 _HEADS = b"refs/heads/"
+_TAGS = b"refs/tags/"
+_FROM_HERE = re.compile(rb"\t(?:.* of )?\.$")
 _FIELDS = (
     "refname", "objectname", "upstream", "upstream:short", "upstream:remotename", "upstream:track,nobracket", "HEAD",
     "worktreepath", "authorname", "authoremail", "committerdate:unix", "subject",
@@ -48,11 +52,17 @@ class Branch:
 
 
 def read_branches(location: Location, config: RepositoryConfig) -> list[Branch]:
-    """In order of their names."""
-    listed = _git(location, "for-each-ref", "--format=" + "".join(f"%({f})%00" for f in _FIELDS), "refs/heads")
-    fields = listed.split(b"\0")[:-1]
+    """In order of their names; without those whose ref git cannot read."""
+    return read_branches_and_warnings(location, config)[0]
+
+
+def read_branches_and_warnings(location: Location, config: RepositoryConfig) -> tuple[list[Branch], list[str]]:
+    """The same, and what git says of refs that it leaves out (a crash empties their files)."""
+    answer = _ask(location, "for-each-ref", "--format=" + "".join(f"%({f})%00" for f in _FIELDS), "refs/heads")
+    fields = answer.stdout.split(b"\0")[:-1]
     rows = [fields[start : start + len(_FIELDS)] for start in range(0, len(fields), len(_FIELDS))]
-    return [_branch(row, config) for row in rows]
+    warnings = [line.removeprefix("warning: ") for line in answer.stderr.decode(errors="replace").splitlines()]
+    return [_branch(row, config) for row in rows], [line for line in warnings if line.strip()]
 
 
 def _branch(row: Sequence[bytes], config: RepositoryConfig) -> Branch:
@@ -90,38 +100,60 @@ def count_unpushed(location: Location, config: RepositoryConfig, tips: Iterable[
     wanted = list(dict.fromkeys(tips))
     if not wanted:
         return {}
-    graph = _commits(location, wanted, *_NOT_PUSHED, *_other_tracking_refs(config))
+    globs, shared = _other_tracking_refs(location, config)
+    graph = _commits(location, wanted, *_NOT_PUSHED, *globs)
+    if shared:
+        _forget_fetched(graph, location)
     return {tip: _count_reachable(graph, tip) for tip in wanted}
 
 
 def count_nowhere(location: Location, config: RepositoryConfig, commit: bytes) -> int:
     """How many commits reachable from `commit` are on no branch, no tag and no remote, and were never fetched."""
-    graph = _commits(location, [commit], *_NOT_PUSHED, "--branches", "--tags", *_other_tracking_refs(config))
+    globs, _ = _other_tracking_refs(location, config)
+    graph = _commits(location, [commit], *_NOT_PUSHED, "--branches", "--tags", *globs)
+    _forget_fetched(graph, location)
+    return _count_reachable(graph, commit)
+
+
+def _forget_fetched(graph: dict[bytes, list[bytes]], location: Location) -> None:
     # Not `--not FETCH_HEAD`: git fails where that names an object that was pruned since.
     for fetched in _fetched(location):
         for known in _reachable(graph, fetched):
             del graph[known]
-    return _count_reachable(graph, commit)
 
 
 def _fetched(location: Location) -> list[bytes]:
-    """The commits that the last fetch brought, whatever it did with them: a submodule's are often on no ref."""
+    """The commits that the last fetch brought, whatever it did with them: a submodule's are often on no ref. What was
+    fetched from this repository itself (`git fetch . a:b`) came from nowhere."""
     try:
         lines = read_regular(location.git_dir + b"/FETCH_HEAD", _MOST_OF_FETCH_HEAD_BYTES).splitlines()
-        return [line.partition(b"\t")[0] for line in lines]
     except OSError:
         return []
+    return [line.partition(b"\t")[0] for line in lines if not _FROM_HERE.search(line)]
 
 
-def _other_tracking_refs(config: RepositoryConfig) -> list[bytes]:
-    """`--glob` for what is fetched to elsewhere than `refs/remotes`."""
-    globs = []
+def _other_tracking_refs(location: Location, config: RepositoryConfig) -> tuple[list[bytes], bool]:
+    """`--glob` for what is fetched to elsewhere than `refs/remotes`; and whether branches are fetched to where commits
+    are made, too, so that a branch does not tell that a remote has it.
+
+    Nobody makes commits on the branches of a mirror, which is bare and has no worktree. Tags tell nothing: a fetch puts
+    them beside those that were made here.
+    """
+    globs, shared = [], False
+    mirrors = location.bare and not linked_worktrees(location.common_dir)
     for remote in config.subsections(b"remote"):
         for spec in config.get_all(b"remote." + remote + b".fetch"):
             destination = spec.removeprefix(b"+").partition(b":")[2]
-            if b"*" in destination and not spec.startswith(b"^") and not destination.startswith(b"refs/remotes/"):
+            before, star, _ = destination.partition(b"*")
+            if not star or spec.startswith(b"^") or before.startswith((b"refs/remotes/", _TAGS)):
+                continue
+            if not _HEADS.startswith(before):
                 globs.append(b"--glob=" + destination)
-    return globs
+            elif mirrors:
+                globs.append(b"--glob=" + _HEADS + b"*")
+            else:
+                shared = True
+    return globs, shared
 
 
 def _commits(location: Location, tips: Sequence[bytes], *options: str | bytes) -> dict[bytes, list[bytes]]:
@@ -152,8 +184,15 @@ def _count_reachable(graph: Mapping[bytes, Sequence[bytes]], tip: bytes) -> int:
 
 
 def _git(location: Location, *arguments: str | bytes, stdin: bytes = b"") -> bytes:
-    answer = run_git(arguments, cwd=location.git_dir, timeout_s=_TIMEOUT_S, stdin=stdin)
+    return _ask(location, *arguments, stdin=stdin).stdout
+
+
+def _ask(location: Location, *arguments: str | bytes, stdin: bytes = b"") -> GitAnswer:
+    # A submodule's git dir may name a worktree that is not there any more: git would not get as far as its refs.
+    astray = location.bare and read_format(location.common_dir).worktree is not None
+    options = ("--git-dir=.", "--work-tree=.") if astray else ()
+    answer = run_git((*options, *arguments), cwd=location.git_dir, timeout_s=_TIMEOUT_S, stdin=stdin)
     if answer.returncode:
         lines = answer.stderr.decode(errors="replace").strip().splitlines()
         raise EnvironmentFailure(f"git {arguments[0]!s}: {lines[-1] if lines else 'failed'}")
-    return answer.stdout
+    return answer

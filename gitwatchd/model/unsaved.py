@@ -9,8 +9,8 @@ from gitwatchd.model.report import Wire, text_or_bytes
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """`kind`: uncommitted, action, stashed, unpushed, no_remote, detached, unchecked. What a kind has no use for is
-    None."""
+    """`kind`: uncommitted, hidden, action, stashed, unpushed, no_remote, detached, unchecked. What a kind has no use
+    for is None."""
 
     kind: str
     branch: bytes | None = None
@@ -37,6 +37,8 @@ class Reason:
 @dataclass(frozen=True, slots=True)
 class Unsaved:
     reasons: tuple[Reason, ...]
+    git_dirs: frozenset[bytes] = frozenset()
+    """Of the submodules that were looked at with it."""
 
 
 def reason_to_wire(reason: Reason) -> Wire:

@@ -17,7 +17,10 @@ Line = tuple[Cell, Cell, Cell]
 _GAP = "  "
 _ROLES = {
     "uncommitted": "changed", "action": "attention", "stashed": "changed", "unpushed": "tracking",
-    "no_remote": "failure", "detached": "attention", "unchecked": "failure",
+    "no_remote": "failure", "detached": "attention", "hidden": "changed", "unchecked": "failure",
+}  # fmt: skip
+_PLACES = {
+    "uncommitted": "worktree", "hidden": "worktree", "action": "worktree", "stashed": "stash", "detached": "HEAD",
 }  # fmt: skip
 _COLUMNS = (
     Column("dir", "REPOSITORY", 0, 14, lambda line, _: line[0], clip_start),
@@ -81,7 +84,13 @@ def _where(reason: Mapping[str, Any], path: bytes) -> str:
     branch = reason.get("branch")
     if branch is not None:
         return inside + shown(branch)
-    kinds = {"uncommitted": "worktree", "action": "worktree", "stashed": "stash", "detached": "HEAD"}
+    kinds = {
+        "uncommitted": "worktree",
+        "hidden": "worktree",
+        "action": "worktree",
+        "stashed": "stash",
+        "detached": "HEAD",
+    }
     return inside + kinds.get(reason["kind"], "")
 
 
@@ -92,6 +101,9 @@ def _what(reason: Mapping[str, Any]) -> str:
         case "uncommitted":
             words = ("staged", "unstaged", "untracked", "conflicted")
             return ", ".join(f"{reason[word]} {word}" for word in words if reason.get(word))
+        case "hidden":
+            told = ", ".join(f"{reason[word]} {word}" for word in ("unstaged", "untracked") if reason.get(word))
+            return f"{told}, which git status is told to hide"
         case "action":
             return f"{shown(reason['note'])} in progress"
         case "stashed":

@@ -265,6 +265,132 @@ def a_damaged_one(world: World) -> None:
     write(world.clone("repo").path / ".git" / "index", b"damaged")
 
 
+@case("hidden 0/2")
+def new_files_that_the_configuration_hides(world: World) -> None:
+    git = world.clone("repo")
+    git("config", "status.showUntrackedFiles", "no")
+    write(git.path / "new", b"")
+    write(git.path / "more" / "new", b"")
+
+
+@case("hidden 3/0")
+def edits_of_files_to_be_taken_for_unchanged(world: World) -> None:
+    git = world.clone("repo")
+    names = ["assumed", "skipped", 'quo"ted\nin two lines', "same", "left out", "link"]
+    for name in names[:-1]:
+        write(git.path / name, b"1\r\n")
+    os.symlink("1", git.path / "link")
+    write(git.path / ".gitattributes", b"* text\n")
+    git("add", ".")
+    git("commit", "-qm", "files")
+    git("push", "-q", "origin", "HEAD:files")
+    git("update-index", "--assume-unchanged", "assumed", *names[2:4])
+    git("update-index", "--skip-worktree", "skipped", "left out", "link")
+    for name in (*names[:3], "same"):
+        write(git.path / name, b"1\n" if name == "same" else b"2\n")
+    (git.path / "left out").unlink()
+
+
+@case("uncommitted 0/1/0")
+def an_edit_in_a_sparse_checkout(world: World) -> None:
+    """git finds the file that should not be there by itself."""
+    git = world.clone("repo")
+    git("sparse-checkout", "set", "--no-cone", "/b")
+    write(git.path / "a", b"b\n")
+
+
+@case("unpushed:main 1")
+def a_tag_of_ones_own_where_tags_are_fetched(world: World) -> None:
+    git = world.clone("repo")
+    git("config", "--add", "remote.origin.fetch", "+refs/tags/*:refs/tags/*")
+    commit(git)
+    git("tag", "mine")
+
+
+@case("unpushed:main 2", "unpushed:side 1")
+def a_commit_in_the_worktree_of_a_mirror(world: World) -> None:
+    """No branch there tells that the remote has it."""
+    git = world.clone("repo", "--mirror")
+    git("worktree", "add", "-q", world.remotes / "wt", "main")
+    commit(Git(world.remotes / "wt"))
+
+
+@case("unpushed:main 1")
+def branches_that_are_fetched_to_where_commits_are_made(world: World) -> None:
+    git = world.clone("repo")
+    git("config", "remote.origin.fetch", "+refs/heads/*:refs/heads/*")
+    git("update-ref", "-d", "refs/remotes/origin/main")
+    git("update-ref", "-d", "refs/remotes/origin/side")
+    git("symbolic-ref", "-d", "refs/remotes/origin/HEAD")
+    git("fetch", "-q", "--update-head-ok")
+    commit(git)
+
+
+@case("detached 1")
+def what_was_fetched_from_here(world: World) -> None:
+    git = world.clone("repo")
+    git("checkout", "-q", "--detach")
+    commit(git)
+    git("fetch", "-q", ".", "HEAD")
+
+
+@case("unchecked")
+def a_branch_whose_file_a_crash_emptied(world: World) -> None:
+    git = world.clone("repo")
+    git("branch", "topic")
+    write(git.path / ".git/refs/heads/topic", b"")
+
+
+@case("detached 1")
+def a_head_that_is_no_branch(world: World) -> None:
+    git = world.clone("repo")
+    git("symbolic-ref", "HEAD", "refs/elsewhere/x")
+    git("reset", "-q", "--hard", "main")
+    commit(git)
+
+
+@case("lib no_remote:main 1")
+def a_repository_added_in_a_split_index(world: World) -> None:
+    git = world.clone("repo")
+    new_repository(git.path / "lib", {"a": b""})
+    git("-c", "advice.addEmbeddedRepo=false", "add", "lib")
+    git("commit", "-qm", "with lib")
+    git("push", "-q", "origin", "HEAD:lib")
+    git("update-index", "--split-index")
+
+
+@case("inner unpushed:kept 1")
+def a_submodule_within_one_that_is_checked_out_nowhere(world: World) -> None:
+    inner = new_repository(world.remotes / "inner", {"i": b""})
+    middle = new_repository(world.remotes / "middle", {"m": b""})
+    allow = ("-c", "protocol.file.allow=always", "submodule", "--quiet")
+    middle(*allow, "add", f"file://{inner.path}", "inner")
+    middle("commit", "-qm", "with a submodule")
+    git = world.clone("repo")
+    git(*allow, "add", f"file://{middle.path}", "middle")
+    git(*allow, "update", "--init", "--recursive")
+    git("commit", "-qm", "with a submodule")
+    git("push", "-q", "origin", "HEAD:middle")
+    kept = Git(git.path / "middle" / "inner")
+    kept("checkout", "-qb", "kept")
+    commit(kept)
+    kept("checkout", "-q", "main")
+    git("submodule", "--quiet", "deinit", "-f", "middle")
+
+
+@case("mod unpushed:kept 1")
+def a_submodule_of_a_worktree_that_is_gone(world: World) -> None:
+    git, _ = with_submodule(world)
+    git("worktree", "add", "-q", "--detach", world.remotes / "wt")
+    wt = Git(world.remotes / "wt")
+    wt("-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+    mod = Git(wt.path / "mod")
+    mod("checkout", "-qb", "kept")
+    commit(mod)
+    git("push", "-q", "origin", "main:kept")
+    shutil.rmtree(wt.path)
+
+
 def told(repository: dict[str, Any]) -> list[str]:
     words = []
     for reason in repository["reasons"]:
@@ -275,6 +401,8 @@ def told(repository: dict[str, Any]) -> list[str]:
         if kind == "uncommitted":
             counts = [reason["staged"], reason["unstaged"], reason["untracked"], reason["conflicted"]]
             word += " " + "/".join(map(str, counts if counts[3] else counts[:3]))
+        elif kind == "hidden":
+            word += f" {reason['unstaged']}/{reason['untracked']}"
         elif "count" in reason:
             word += f" {reason['count']}"
         words.append(word)
@@ -325,6 +453,35 @@ def test_linked_worktrees_are_told_with_their_repository(gitwatch: Gitwatch, wor
         "changed": ["uncommitted 0/1/0", "unpushed:linked 1"],
         "linked": [],
     }
+
+
+def test_what_no_list_shows_is_looked_for(gitwatch: Gitwatch, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    git = world.clone("repo")
+    write(git.path / ".git/info/exclude", b"/vendor/\n")
+    assert gitwatch("unsaved", world.top).returncode == 0
+    for place in ("repo/vendor/lib", "a/.cache/b/c/d/far", "pushed"):
+        commit(world.clone(place), place)
+    Git(world.top / "pushed")("push", "-q", "origin", "HEAD:pushed")
+    write(world.clone("crashed").path / ".git" / "HEAD", b"")
+    world.clone("main")("worktree", "add", "-q", "--detach", world.top / "linked")
+    os.rename(world.top / "main", tmp_path / "away")
+    (world.top / "mark" / ".git").mkdir(parents=True)
+    done = gitwatch("unsaved", "--json", world.top)
+    assert done.returncode == 1
+    # A set: of one that became known before it was damaged there may be more to say.
+    found = {repo["path"].removeprefix(f"{world.top}/"): sorted(set(told(repo))) for repo in json.loads(done.stdout)}
+    assert found == {
+        "repo": [],
+        "pushed": [],
+        "repo/vendor/lib": ["unpushed:main 1"],
+        "a/.cache/b/c/d/far": ["unpushed:main 1"],
+        "crashed": ["unchecked"],
+        "linked": ["unchecked"],
+    }
+    assert b"not checked: git does not take its .git for a repository" in gitwatch("unsaved", world.top).stdout
+    (alone,) = json.loads(gitwatch("unsaved", "--json", world.top / "crashed").stdout)
+    assert set(told(alone)) == {"unchecked"}
 
 
 def test_exit_code_and_table(gitwatch: Gitwatch, worlds: dict[str, Path], tmp_path: Path) -> None:

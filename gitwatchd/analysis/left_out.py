@@ -1,0 +1,123 @@
+"""What below some directories no list of repositories shows, and would be lost all the same.
+
+Owns nothing. Runs: in a thread of `daemon.inquiries`; it blocks, for as long as `find` would take there.
+Lists leave out what git ignores, and show what is new in far places only after somebody looked again; and what git does
+not take for a repository (a crash empties HEAD) is none to them. Who is about to wipe a disk needs all of it: so here
+every directory is looked at, each time.
+Never: follows symbolic links, enters a git dir, crosses into another mount.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from gitwatchd.analysis.job import analyse
+from gitwatchd.analysis.unsaved import ANALYSIS_S, Question, find_unsaved
+from gitwatchd.git.layout import is_bare_layout, read_location
+from gitwatchd.model.report import State
+from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Unsafe
+from gitwatchd.model.unsaved import Reason
+from gitwatchd.mounts import read_mounts
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A repository, or a directory that could not be looked at."""
+
+    path: bytes
+    state: State
+    fetched_at: float | None
+    reasons: tuple[Reason, ...]
+
+
+def find_left_out(
+    tops: Sequence[bytes],
+    skip: Callable[[bytes], bool],
+    git_dirs: frozenset[bytes],
+    paths: frozenset[bytes],
+    common_dirs: frozenset[bytes],
+    index_cache: bytes,
+) -> list[LeftOut]:
+    """At and below `tops` (resolved, local). `git_dirs`, `paths`, `common_dirs`: what was told of already.
+
+    `skip(path)`: the user wants nothing said of what lies there.
+    """
+    mounts = read_mounts().types
+    found: dict[bytes, LeftOut] = {}
+    told = set(git_dirs)
+    shared = set(common_dirs)
+    for place in _walk(tops, lambda path: path in mounts or skip(path)):
+        if isinstance(place, LeftOut):
+            if place.path not in paths:
+                found.setdefault(place.path, place)
+            continue
+        if place.git_dir in told or place.path in paths:
+            continue
+        told.add(place.git_dir)
+        row, looked_at = _look(place, place.common_dir not in shared, index_cache)
+        shared.add(place.common_dir)
+        told |= looked_at
+        if row is not None:
+            found[place.path] = row
+    return [row for path, row in sorted(found.items())]
+
+
+def _look(location: Location, shared: bool, index_cache: bytes) -> tuple[LeftOut | None, frozenset[bytes]]:
+    outcome = analyse(Job(location, index_cache, ANALYSIS_S, trusted=None))
+    if isinstance(outcome, Gone):
+        return None, frozenset()
+    finding = find_unsaved(Question(location, outcome, shared, index_cache))
+    reasons, state, fetched_at = finding.reasons, State.FRESH, None
+    if isinstance(outcome, Analysed):
+        fetched_at = outcome.facts.fetched_at
+    elif isinstance(outcome, Failed | Unsafe):
+        state = State.UNSAFE if isinstance(outcome, Unsafe) else State.FAILED
+        reasons = (Reason("unchecked", note=f"{state}: {outcome.reason}"), *reasons)
+    return LeftOut(location.path, state, fetched_at, reasons), finding.git_dirs
+
+
+def _walk(tops: Sequence[bytes], skip: Callable[[bytes], bool]) -> Iterator[Location | LeftOut]:
+    """Outer ones before those within: an outer one tells of its submodules."""
+    stack = sorted(tops, reverse=True)
+    while stack:
+        directory = stack.pop()
+        names: set[bytes] = set()
+        below: list[bytes] = []
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    names.add(entry.name)
+                    if entry.is_dir(follow_symlinks=False):
+                        below.append(entry.path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield _unchecked(directory, f"cannot be read: {error.strerror}")
+            continue
+        if b".git" in names or is_bare_layout(names):
+            location = None
+            with suppress(OSError):
+                location = read_location(directory)
+            if location is not None:
+                yield location
+                if location.bare and b".git" not in names:
+                    continue
+            elif b".git" in names and not _is_empty(directory + b"/.git"):
+                yield _unchecked(directory, "git does not take its .git for a repository")
+        below.sort(reverse=True)
+        stack += [path for path in below if not path.endswith(b"/.git") and not skip(path)]
+
+
+def _is_empty(dot_git: bytes) -> bool:
+    """A mark that somebody set, not a repository that somebody lost."""
+    try:
+        return not os.listdir(dot_git) if os.path.isdir(dot_git) else not os.path.getsize(dot_git)
+    except OSError:
+        return False
+
+
+def _unchecked(path: bytes, why: str) -> LeftOut:
+    return LeftOut(path, State.FAILED, None, (Reason("unchecked", note=why),))
