@@ -5,7 +5,8 @@ The daemon has neither the user's ssh agent nor credential helpers, and hooks of
 own git: so it is the client that starts git.
 Invariant: nothing asks anybody: no terminal (a session of its own), no standard input, no askpass, ssh in batch mode.
 Invariant: a git child ends within its deadline, with everything it started; an interrupted command leaves none behind.
-Invariant: never a force, never a filter. A pull is a fast-forward of a clean worktree; a push is one exact refspec.
+Invariant: never a force, never a filter. A pull is a fast-forward of a clean worktree, and replaces no ignored file; a
+push is one exact refspec, and goes nowhere that the user's `git push` would not go.
 Invariant: a host that did not answer is left alone for a while that doubles, and so is an URL that wanted a password:
 500 failing logins look like an attack. Who names one repository alone is obeyed.
 Invariant: no password of an URL is shown or written down.
@@ -136,17 +137,26 @@ class Exchange:
         return [(key, value) for key, _, value in (entry.partition(b"\n") for entry in listed.split(b"\0")[:-1])]
 
     def _pull(self, report: Report) -> None:
-        self._git(
-            to_bytes(report["path"]), "merge", "--ff-only", "--no-autostash", "--no-squash", "--quiet", "@{upstream}"
-        )
+        # git would take an ignored file for rubbish that a tracked one may replace.
+        options = ("--ff-only", "--no-overwrite-ignore", "--no-autostash", "--no-squash", "--quiet")
+        self._git(to_bytes(report["path"]), "merge", *options, "@{upstream}")
         report["pulled"] = True
 
     def _push(self, report: Report) -> None:
         place, branch = to_bytes(report["path"]), to_bytes(report["branch"])
-        format_ = "--format=%(upstream:remotename)%00%(upstream:remoteref)%00"
-        remote, target, _ = self._git(place, "for-each-ref", format_, b"refs/heads/" + branch).split(b"\0", 2)
+        format_ = "--format=%(upstream:remotename)%00%(upstream:remoteref)%00%(push:remotename)%00"
+        remote, target, usual, _ = self._git(place, "for-each-ref", format_, b"refs/heads/" + branch).split(b"\0", 3)
         if remote in (b"", b".") or not target.startswith(b"refs/heads/"):
             return  # its upstream is no branch of a remote
+        if usual != remote:
+            report["remote_reason"] = (
+                f"not pushed: git push goes to {_shown(usual)}, its upstream is on {_shown(remote)}"
+            )
+            return
+        if target != b"refs/heads/" + branch and not self._pushes_to_upstreams(place):
+            name = _shown(remote + b"/" + target.removeprefix(b"refs/heads/"))
+            report["remote_reason"] = f"not pushed: its upstream has another name, {name} (see push.default)"
+            return
         url = dict(self._remotes(place)).get(remote, "")
         try:
             self._pauses.check(url)
@@ -156,6 +166,12 @@ class Exchange:
             self._pauses.save()
             raise
         report["pushed"] = True
+
+    def _pushes_to_upstreams(self, place: bytes) -> bool:
+        """Whether the user's git pushes to an upstream of another name. By itself it does not: work on a topic that was
+        begun at `origin/main` is not meant for `main`."""
+        configured = self._config(place, r"^push\.default$")
+        return bool(configured) and configured[-1][1] in (b"upstream", b"tracking")
 
     # ---- how
 
@@ -364,6 +380,10 @@ def _host(url: str) -> str:
     return parse_remote(url)[1]
 
 
+def _shown(name: bytes) -> str:
+    return scrub(name.decode(errors="replace"))
+
+
 def blank(report: Report) -> Report:
     """The report with the fields of an exchange that has not happened."""
     return {**report, **dict.fromkeys(FIELDS, False), "remote_reason": None}
@@ -383,4 +403,4 @@ def mark_of(report: Report) -> str | None:
         if report[field]:
             return f"{field.removesuffix('_failed')} failed: {report['remote_reason']}"
     done = [word for word in FIELDS[3:] if report[word]]
-    return ", ".join(done) or None
+    return ", ".join(done) or report["remote_reason"]

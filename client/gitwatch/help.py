@@ -63,7 +63,7 @@ Before they are looked at, with your own git, environment and hooks; nothing ask
   -f, --fetch           fetch from every remote
   -P, --pull-safe       fetch, then fast-forward those that are clean and only behind
   -U, --push-safe       fetch, then push the branch of those that are clean and only ahead to its upstream; never by
-                        force
+                        force, and not where your `git push` would not go
 
 How they are shown:
   -c, --columns SPEC    `name` adds a column, `-name` takes it away, `-` takes all away; separated by commas:

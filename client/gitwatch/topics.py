@@ -49,7 +49,7 @@ lines                                    only on request (--lines): {added, remo
 hides                                    what configuration keeps out of a prompt: untracked, bash-untracked, bash-dirty
 
 And after --fetch, --pull-safe, --push-safe: fetch_failed pull_failed push_failed pulled pushed, true or false, and
-remote_reason: auth_needed, unreachable, timed_out, or git's words.
+remote_reason: auth_needed, unreachable, timed_out, or git's words; why nothing was pushed.
 
 A name that is not UTF-8 has U+FFFD in its field, and its bytes in base64 in FIELD_b64.
 A repository that is gone is shown once in a list, and forgotten a day later.

@@ -108,7 +108,7 @@ def test_push_safe_pushes_the_branch_to_its_upstream_and_nothing_else(place: Pla
     place.origin("branch", "theirs")
     for git in (ahead, dirty, diverged):
         git("fetch", "-q")
-        git("checkout", "-q", "-b", "mine", "origin/theirs")
+        git("checkout", "-q", "-b", "theirs", "origin/theirs")
     other = ahead("rev-parse", "main")
     ahead("branch", "-f", "main")
     ours = commit(ahead)
@@ -128,7 +128,38 @@ def test_push_safe_pushes_the_branch_to_its_upstream_and_nothing_else(place: Pla
     assert found == {"ahead": "pushed", "dirty": "", "diverged": ""}
     assert place.origin("rev-parse", "theirs") == ours != theirs
     assert place.origin("rev-parse", "main") == other and place.origin("tag") == b""
-    assert (place.directory / "pushed").read_text().split()[0::2] == ["refs/heads/mine", "refs/heads/theirs"]
+    assert (place.directory / "pushed").read_text().split()[0::2] == ["refs/heads/theirs", "refs/heads/theirs"]
+
+
+def test_push_safe_goes_nowhere_that_git_push_would_not_go(place: Place) -> None:
+    git = place.clone("repo")
+    before = place.origin("rev-parse", "main")
+    git("checkout", "-q", "-b", "topic", "origin/main")
+    ours = commit(git)
+    report = place.report("-U", "src")
+    assert (outcome(report), place.origin("rev-parse", "main")) == ("", before)
+    assert report["remote_reason"] == "not pushed: its upstream has another name, origin/main (see push.default)"
+    assert b"not pushed: its upstream has another name" in place.gitwatch("status", "-U", "src").stdout
+    git("config", "push.default", "upstream")
+    git("config", "remote.pushDefault", "fork")
+    report = place.report("-U", "src")
+    assert (outcome(report), place.origin("rev-parse", "main")) == ("", before)
+    assert report["remote_reason"] == "not pushed: git push goes to fork, its upstream is on origin"
+    git("config", "--unset", "remote.pushDefault")
+    assert outcome(place.report("-U", "src")) == "pushed"
+    assert place.origin("rev-parse", "main") == ours
+
+
+def test_pull_safe_replaces_no_ignored_file(place: Place) -> None:
+    git = place.clone("repo")
+    write(git.path / ".git/info/exclude", b"/local.conf\n")
+    write(git.path / "local.conf", b"mine\n")
+    write(place.origin.path / "local.conf", b"theirs\n")
+    place.origin("add", "-f", "local.conf")
+    place.origin("commit", "-qm", "news")
+    report = place.report("-P", "src", code=1)
+    assert outcome(report) == "pull_failed" and "would be overwritten" in report["remote_reason"]
+    assert (git.path / "local.conf").read_bytes() == b"mine\n"
 
 
 def test_a_push_that_is_refused_is_told_and_forces_nothing(place: Place) -> None:
