@@ -95,8 +95,10 @@ class _Choice:
         if invocation.has("--print") and invocation.has("--json"):
             raise UserError("--print and --json exclude each other")
         where, printed = invocation.options.get("--where"), invocation.options.get("--print")
-        self._where = None if where is None else Expression(str(where), "--where", BRANCH_NAMES)
-        self.printed = None if printed is None else Expression(str(printed), "--print", BRANCH_NAMES)
+        self._where = None if where is None else Expression(str(where), "--where", BRANCH_NAMES, command="branches")
+        self.printed = (
+            None if printed is None else Expression(str(printed), "--print", BRANCH_NAMES, command="branches")
+        )
         self._order = str(invocation.options.get("--sort", "branch")).casefold()
         if self._order not in BRANCH_ORDERS:
             raise UserError(f"--sort: there is no order {self._order!r}", f"one of: {', '.join(BRANCH_ORDERS)}")

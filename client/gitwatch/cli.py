@@ -212,7 +212,7 @@ def _parse_command(words: list[str]) -> str | None:
     group = words[0] + " " if len(words) > 1 else ""
     choices = sorted({c.removeprefix(group).split()[0] for c in COMMANDS if c.startswith(group)})
     instead = f"one of: {', '.join(choices)}" if group else _see_help(None)
-    raise UserError(f"no command {name!r}", _nearest(words[-1], choices) or instead)
+    raise UserError(f"no command {name!r}", nearest(words[-1], choices) or instead)
 
 
 def _without_command(words: list[str], options: dict[str, Value]) -> Invocation:
@@ -237,7 +237,7 @@ def _parse_option(
         name, kind = kind, known[kind]
     if kind is None:
         after = f" of `gitwatch {command}`" if command else ""
-        raise UserError(f"no option {name!r}{after}", _nearest(name, list(known)) or _see_help(command))
+        raise UserError(f"no option {name!r}{after}", nearest(name, list(known)) or _see_help(command))
     if kind is FLAG:
         if equals:
             raise UserError(f"{name} takes no value")
@@ -278,7 +278,7 @@ def _see_help(command: str | None) -> str:
     return f"see `gitwatch help {command}`" if command else "see `gitwatch help`"
 
 
-def _nearest(word: str, choices: list[str]) -> str:
+def nearest(word: str, choices: list[str]) -> str:
     """A question about the choice that was most likely meant; empty without one."""
     import difflib
 

@@ -76,15 +76,16 @@ def direct(invocation: Invocation) -> int:
             columns=columns,
             links=output.wants_links(),
         )
-        output.write_text(view.text)
+        if reports or not places.errors:
+            output.write_text(view.text)
         if not invocation.has("--errors"):
             for note in view.notes:
                 output.complain(note)
             code = int(bool(view.failed or (strict and view.strict_failed)))
-            return complain_of(doubtful, [], strict=strict) or code
+            return complain_of(doubtful, places.errors, strict=strict) or code
     if invocation.has("--errors"):
-        return complain_of_each(reports, [], strict=strict)
-    return complain_of([*chosen, *doubtful], [], strict=strict)
+        return complain_of_each(reports, places.errors, strict=strict)
+    return complain_of([*chosen, *doubtful], places.errors, strict=strict)
 
 
 def _settings(invocation: Invocation) -> Settings:
@@ -115,12 +116,17 @@ def _columns(invocation: Invocation, settings: Settings) -> list[str]:
 
 
 def _start_of(path: bytes) -> bytes:
-    """Where the search for what PATH means begins: the worktree's top when it lies in one."""
+    """Where the search for what PATH means begins: the worktree's top when it lies in one.
+
+    Raises EnvironmentFailure for a path that there is not, or a file in no worktree.
+    """
     if not os.path.lexists(path):
-        raise UserError(f"{os.fsdecode(path)}: no such file or directory")
+        raise EnvironmentFailure("no such file or directory")
     try:
         return find_worktree(path).path
     except NotARepository:
+        if not os.path.isdir(path):
+            raise EnvironmentFailure("a file that lies in no repository") from None
         return path
 
 
@@ -136,8 +142,16 @@ class _Places:
         self._globs = [glob for group in groups for glob in settings.groups[group]]
         self._ignore = settings.ignore
         self._include_ignored = invocation.has("--include-ignored")
-        self._named = [_start_of(path) for path in invocation.paths()]
-        self._roots = [] if self._named and not groups else _known_roots(invocation, settings)
+        self._named: list[bytes] = []
+        self.errors: list[dict[str, Any]] = []
+        """Paths that stand for nothing."""
+        for path in invocation.paths():
+            try:
+                self._named.append(_start_of(path))
+            except EnvironmentFailure as failure:
+                self.errors.append({"path": text_or_bytes(path), "reason": failure.message})
+        named_all = bool(self._named or self.errors) and not groups
+        self._roots = [] if named_all else _known_roots(invocation, settings)
         self.base = self._named[0] if len(self._named) == 1 and not groups else None
 
     def repositories(self) -> Iterator[Location]:

@@ -33,16 +33,21 @@ LONGEST = 4000
 LIMIT_S = 5.0
 """For all repositories together. 500 take 5 ms."""
 _LARGEST = 100_000
+_ELSEWHERE = {"=": "==", "&": "and", "|": "or", "!": "not"}
 
 
 class Expression:
-    """`names`: those it mentions. Raises UserError where the text is none, or says what cannot be evaluated."""
+    """`names`: those it mentions. Raises UserError where the text is none, or says what cannot be evaluated.
 
-    __slots__ = ("_evaluate", "names", "option", "text")
+    `command`: whose --help-where explains the names.
+    """
 
-    def __init__(self, text: str, option: str, known: frozenset[str]) -> None:
+    __slots__ = ("_command", "_evaluate", "names", "option", "text")
+
+    def __init__(self, text: str, option: str, known: frozenset[str], *, command: str = "status") -> None:
         self.text = text
         self.option = option
+        self._command = command
         self.names: set[str] = set()
         if len(text) > LONGEST:
             raise UserError(f"{option}: the expression has {len(text)} characters; {LONGEST} are the most")
@@ -52,7 +57,7 @@ class Expression:
                 parsed: Any = compile(text.strip(), "expression", "eval", tree.PyCF_ONLY_AST)
             self._evaluate = _Builder(self, known).build(parsed.body)
         except SyntaxError as why:
-            raise self.error(why.msg) from None
+            raise self.error(why.msg + _meant(text.strip(), why.offset)) from None
         except (RecursionError, MemoryError):
             raise self.error("it is nested too deep") from None
         except ValueError as why:  # a NUL, an integer of thousands of digits
@@ -75,7 +80,7 @@ class Expression:
 
     def error(self, why: str) -> UserError:
         text = self.text if len(self.text) <= 60 else self.text[:59] + "…"
-        return UserError(f"{self.option} {text!r}: {why}", "see `gitwatch status --help-where`")
+        return UserError(f"{self.option} {text!r}: {why}", f"see `gitwatch {self._command} --help-where`")
 
 
 class TimeIsUp(Exception):
@@ -298,6 +303,12 @@ def _bounded(value: Any) -> Any:
     if size > _LARGEST:
         raise ValueError("a value grows too large")
     return value
+
+
+def _meant(text: str, offset: int | None) -> str:
+    """What stands for the sign of another language that Python stumbled over there."""
+    word = _ELSEWHERE.get(text[offset - 1 : offset] if offset else "")
+    return f"; did you mean {word!r}?" if word else ""
 
 
 def _nearest(name: str, choices: Any) -> str:

@@ -6,6 +6,7 @@ Owns: the help texts. Imported only when they are asked for.
 from __future__ import annotations
 
 from gitwatch import output
+from gitwatch.cli import nearest
 from gitwatchd import __version__
 from gitwatchd.errors import UserError
 
@@ -301,7 +302,9 @@ def help_command(invocation: Invocation) -> int:
         name = invocation.operands[0]
         texts = {**TOPICS, **_TEXTS}
         if name not in texts:
-            raise UserError(f"no command or topic {name!r}", f"one of: {', '.join(topics())}")
+            raise UserError(
+                f"no command or topic {name!r}", nearest(name, topics()) or f"one of: {', '.join(topics())}"
+            )
         text = texts[name]
     output.write_text(text)
     return 0

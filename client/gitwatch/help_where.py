@@ -58,7 +58,7 @@ Examples:
   gitwatch status --where 'upstream.gone'
   gitwatch status --where 'action.name == "rebase-i"'
   gitwatch status --where '"myorg" in url and ident.rxi("alice")'
-  gitwatch status --where dirty --print path -0 | xargs -0 -n1 du -sh
+  gitwatch status --where dirty --print path -0 | xargs -0r du -sh
   gitwatch status --print 'f"{{name:30}} {{branch}}"'
 """
 
@@ -93,5 +93,5 @@ Examples:
   gitwatch branches --where 'gone or ahead > 0'
   gitwatch branches --where 'not has_upstream and date < 1700000000'
   gitwatch branches --where 'worktree not in ("-", "here")'
-  gitwatch branches --where 'gone and not current' --print branch -0 | xargs -0 -n1 git branch -D
+  gitwatch branches --where 'gone and not current' --print branch -0 | xargs -0r git branch -D
 """

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _MARK = "# Written by `gitwatch service install`; `gitwatch service uninstall` removes it.\n"
 _SOCKET, _SERVICE = "gitwatchd.socket", "gitwatchd.service"
 _WANTED_BY = "sockets.target.wants"
+BOOTED = "/run/systemd/system"
+"""Is there where systemd is the init, and nowhere else (sd_booted)."""
 
 
 def install(invocation: Invocation) -> int:
@@ -116,7 +118,10 @@ def _start(invocation: Invocation, *, changed: bool) -> None:
     from gitwatch.autostart import systemctl
 
     if not _has_manager():
-        _say("no systemd user manager answers here: the socket is opened at your next login")
+        if os.path.isdir(BOOTED):
+            _say("no systemd user manager answers here: the socket is opened at your next login")
+        else:
+            _say("systemd does not run this machine: commands start the daemon themselves, as before")
         return
     if changed:
         systemctl("daemon-reload")

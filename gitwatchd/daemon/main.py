@@ -144,6 +144,8 @@ def _already_running(where: Places) -> int:
 def _make_private(directory: bytes) -> None:
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
+    except FileExistsError:
+        raise EnvironmentFailure(f"{os.fsdecode(directory)} is no directory", "use another --state-dir DIR") from None
     except OSError as error:
         raise EnvironmentFailure(
             f"cannot make {os.fsdecode(directory)}: {error.strerror}", "make it writable, or use --state-dir DIR"

@@ -162,7 +162,11 @@ def _includes_ignored(fleet: Fleet, top: bytes) -> bool:
 
 
 def resolve(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
-    """The worktree that holds `path`, or else the directory itself. Raises OSError when there is no such path."""
+    """The worktree that holds `path`, or else the directory itself.
+
+    Raises OSError when there is no such path, or it is a file in no worktree: the directory that it lies in is not what
+    was named, and may be a whole home.
+    """
     known = fleet.repository(path)
     if known is not None and is_found_from_its_top(fleet, known):
         return path, RootKind.WORKTREE
@@ -170,10 +174,13 @@ def resolve(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
     if not fleet.watcher.is_local(directory):
         above = known_above(fleet, directory)
         return (directory, RootKind.DIRECTORY) if above is None else (above, RootKind.WORKTREE)
-    if not os.path.isdir(directory):
-        directory = os.path.dirname(directory)
-    worktree = find_worktree_top(fleet, directory)
-    return (directory, RootKind.DIRECTORY) if worktree is None else (worktree, RootKind.WORKTREE)
+    is_file = not os.path.isdir(directory)
+    worktree = find_worktree_top(fleet, os.path.dirname(directory) if is_file else directory)
+    if worktree is not None:
+        return worktree, RootKind.WORKTREE
+    if is_file:
+        raise NotADirectoryError(errno.ENOTDIR, "a file that lies in no repository")
+    return directory, RootKind.DIRECTORY
 
 
 def resolve_strictly(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:

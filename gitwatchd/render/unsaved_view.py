@@ -47,13 +47,20 @@ def render_unsaved(
             name = Cell()
     total = counted(len(repositories), "repository", "repositories")
     if not at_risk:
-        told = f"{total}: nothing exists only here" if repositories else total
-        return line_of(told, width)
+        return _summary(total, "nothing exists only here", width) if repositories else line_of(total, width)
     if width is not None and _natural_width(lines) > width:
         table = _stacked(lines, width, colour)
     else:
         table = draw_columns(lines, _COLUMNS, (), frame, width, colour, links=False)
-    return table + line_of(f"{len(at_risk)} of {total}: work that exists only here", width)
+    return table + _summary(f"{len(at_risk)} of {total}", "work that exists only here", width)
+
+
+def _summary(of_how_many: str, what: str, width: int | None) -> str:
+    """On two lines where one would be cut: it is the answer."""
+    whole = f"{of_how_many}: {what}"
+    if width is None or len(whole) <= width:
+        return line_of(whole, width)
+    return line_of(f"{of_how_many}:", width) + line_of(f"{_GAP}{what}", width)
 
 
 def _natural_width(lines: Sequence[Line]) -> int:

@@ -133,4 +133,4 @@ def test_a_failed_repository_fails_the_command(gitwatch: Gitwatch, two: Path) ->
 
 def test_a_path_that_does_not_exist(gitwatch: Gitwatch) -> None:
     done = gitwatch("status", "--direct", "nowhere")
-    assert done.returncode == 2 and b"nowhere: no such file" in done.stderr
+    assert (done.returncode, done.stdout) == (1, b"") and b"nowhere: no such file" in done.stderr

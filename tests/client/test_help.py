@@ -93,6 +93,9 @@ def test_the_report_of_the_help_is_the_reports() -> None:
 
 
 def test_an_unknown_topic_names_those_there_are() -> None:
+    with pytest.raises(UserError) as near:
+        help_command(Invocation("help", {}, ["stats"]))
+    assert near.value.hint == "did you mean 'status'?"
     with pytest.raises(UserError, match="no command or topic 'nonsense'") as caught:
         help_command(Invocation("help", {}, ["nonsense"]))
     assert "exit-codes" in caught.value.hint and "status" in caught.value.hint

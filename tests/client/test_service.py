@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from gitwatch import service as service_module
+from gitwatch.cli import Invocation
 from gitwatch.service import _quoted, _with_command
 
 Completed = subprocess.CompletedProcess[str]
@@ -107,8 +109,24 @@ def test_another_installation_brings_the_units_up_to_date(service: Service) -> N
 def test_without_a_manager_the_files_wait_for_the_next_login(service: Service) -> None:
     done = service("service", "install")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1].startswith("no systemd user manager answers here")
+    assert done.stdout.count("\n") == 3
     assert service.files() == UNITS and service.asked() == []
+
+
+@pytest.mark.parametrize(
+    ("booted", "told"),
+    [
+        (True, "no systemd user manager answers here: the socket is opened at your next login\n"),
+        (False, "systemd does not run this machine: commands start the daemon themselves, as before\n"),
+    ],
+)
+def test_a_login_is_promised_only_where_systemd_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], booted: bool, told: str
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(service_module, "BOOTED", str(tmp_path if booted else tmp_path / "missing"))
+    service_module._start(Invocation("service install", {}, []), changed=True)
+    assert capfd.readouterr().out == told
 
 
 @pytest.mark.parametrize("make", [lambda path: path.write_text("[Unit]\n"), Path.mkdir], ids=["unit", "directory"])

@@ -112,6 +112,10 @@ def test_screen(view: str, width: int) -> None:
     assert max(width_of(line) for line in screen.splitlines()) <= width
 
 
+def test_the_answer_of_unsaved_is_not_cut() -> None:
+    assert unsaved_screen(32).splitlines()[-2:] == ["4 of 4 repositories:", "  work that exists only here"]
+
+
 if __name__ == "__main__":
     for view, draw in VIEWS.items():
         for width in WIDTHS:

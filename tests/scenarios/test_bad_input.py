@@ -81,6 +81,7 @@ def test_what_the_daemon_itself_takes(daemon: Daemon, gitwatch: Gitwatch) -> Non
         (["--state-dir"], 2, "gitwatchd: unknown argument --state-dir"),
         (["status"], 2, "gitwatchd: unknown argument status"),
         (["--state-dir", "/proc/nowhere"], 1, "gitwatchd: cannot make /proc/nowhere"),
+        (["--state-dir", "/dev/null"], 1, "gitwatchd: /dev/null is no directory"),
     ):
         done = subprocess.run([sys.executable, "-m", "gitwatchd", *arguments], capture_output=True, check=False)
         assert (done.returncode, done.stdout) == (code, b"")
@@ -95,9 +96,9 @@ def test_places_that_are_not_there_or_not_repositories(
 ) -> None:
     """One line that names the place, and exit 1; the others of the same request are answered."""
     git = repository({"a": b"1\n"})
-    missing, plain = tmp_path / "missing", tmp_path / "plain"
+    missing, plain, file = tmp_path / "missing", tmp_path / "plain", tmp_path / "file"
     plain.mkdir()
-    (tmp_path / "file").write_bytes(b"")
+    file.write_bytes(b"")
     for arguments, place, reason in (
         (["status", missing], missing, "no such file"),
         (["status", "--json", missing], missing, "no such file"),
@@ -107,8 +108,14 @@ def test_places_that_are_not_there_or_not_repositories(
         (["verify", missing], missing, "no such file"),
         (["trust", missing], missing, "no such file"),
         (["trust", plain], plain, "not a git repository"),
+        (["status", file], file, "a file that lies in no repository"),
+        (["unsaved", file], file, "a file that lies in no repository"),
+        (["branches", file], file, "a file that lies in no repository"),
+        (["status", "--direct", missing], missing, "no such file"),
+        (["status", "--direct", file], file, "a file that lies in no repository"),
+        (["status", "--direct", "--json", missing], missing, "no such file"),
         (["roots", "add", missing], missing, "no such file"),
-        (["roots", "add", tmp_path / "file"], tmp_path / "file", "not a directory"),
+        (["roots", "add", file], file, "not a directory"),
         (["roots", "rm", missing], missing, "not a root"),
     ):
         done = gitwatch(*arguments)
@@ -116,9 +123,11 @@ def test_places_that_are_not_there_or_not_repositories(
         first = done.stderr.decode().splitlines()[0]
         assert str(place) in first and reason in first.lower(), first
         assert done.stdout in (b"", b"[]\n")
-    done = gitwatch("status", "--json", missing, git.path)
-    assert [r["path"] for r in json.loads(done.stdout)] == [str(git.path)]
-    assert done.returncode == 1 and done.stderr.count(b"\n") <= 2
+    for direct in ([], ["--direct"]):
+        done = gitwatch("status", "--json", *direct, missing, git.path)
+        assert [r["path"] for r in json.loads(done.stdout)] == [str(git.path)]
+        assert done.returncode == 1 and done.stderr.count(b"\n") <= 2
+    assert gitwatch("roots", "list").stdout.count(b"\n") <= 2, "the directory of the file is watched for nobody"
     # A directory without repositories is no failure; saying nothing at all would be.
     done = gitwatch("status", plain)
     assert done.returncode == 0 and done.stdout + done.stderr != b""

@@ -137,7 +137,7 @@ def test_table_and_columns(gitwatch: Gitwatch) -> None:
         (["--sort", "size"], 2, "--sort: there is no order 'size'"),
         (["--columns", "nosuch"], 2, "there is no column 'nosuch'"),
         (["-r", "("], 2, "--regex: '(' is no regular expression"),
-        (["-w", "nosuch"], 2, "--where 'nosuch': there is no name"),
+        (["-w", "nosuch"], 2, "--where 'nosuch': there is no name 'nosuch'\n  see `gitwatch branches --help-where`"),
         (["-0"], 2, "-0 goes with --print"),
         (["-p", "branch", "-j"], 2, "--print and --json exclude each other"),
         (["-r", "(a|i)*$" + "(.*)*" * 9 + "x!", "-w", '("a" * 64 + "b").rx("(a+)+$")', "--timeout", "1"], 0, ""),
