@@ -61,8 +61,10 @@ def read_branches_and_warnings(location: Location, config: RepositoryConfig) -> 
     answer = _ask(location, "for-each-ref", "--format=" + "".join(f"%({f})%00" for f in _FIELDS), "refs/heads")
     fields = answer.stdout.split(b"\0")[:-1]
     rows = [fields[start : start + len(_FIELDS)] for start in range(0, len(fields), len(_FIELDS))]
-    warnings = [line.removeprefix("warning: ") for line in answer.stderr.decode(errors="replace").splitlines()]
-    return [_branch(row, config) for row in rows], [line for line in warnings if line.strip()]
+    said = answer.stderr.decode(errors="replace").splitlines()
+    # Advice (`hint: Support for <GIT_DIR>/info/grafts is deprecated`) is about no ref.
+    warnings = [line.removeprefix("warning: ") for line in said if line.strip() and not line.startswith("hint:")]
+    return [_branch(row, config) for row in rows], warnings
 
 
 def _branch(row: Sequence[bytes], config: RepositoryConfig) -> Branch:

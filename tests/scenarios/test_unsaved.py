@@ -61,6 +61,12 @@ def changed_and_new_files(world: World) -> None:
 
 
 @case()
+def grafts_of_which_git_gives_advice(world: World) -> None:
+    git = world.clone("repo")
+    write(git.path / ".git/info/grafts", git("rev-parse", "HEAD"))
+
+
+@case()
 def an_ignored_file(world: World) -> None:
     git = world.clone("repo")
     write(git.path / ".git/info/exclude", b"*.o\n")
