@@ -52,7 +52,12 @@ def render_unsaved(
         table = _stacked(lines, width, colour)
     else:
         table = draw_columns(lines, _COLUMNS, (), frame, width, colour, links=False)
-    return table + _summary(f"{len(at_risk)} of {total}", "work that exists only here", width)
+    # Of what could not be looked at it is not known that it exists only here.
+    unknown = sum(all(reason["kind"] == "unchecked" for reason in repository["reasons"]) for repository in at_risk)
+    if unknown == len(at_risk):
+        return table + _summary(f"{unknown} of {total}", "not checked", width)
+    more = f"; {unknown} not checked" if unknown else ""
+    return table + _summary(f"{len(at_risk) - unknown} of {total}", f"work that exists only here{more}", width)
 
 
 def _summary(of_how_many: str, what: str, width: int | None) -> str:

@@ -116,6 +116,22 @@ def test_the_answer_of_unsaved_is_not_cut() -> None:
     assert unsaved_screen(32).splitlines()[-2:] == ["4 of 4 repositories:", "  work that exists only here"]
 
 
+def test_what_was_not_checked_is_not_said_to_exist_only_here() -> None:
+    def last_line(*kinds: list[str]) -> str:
+        repos = [
+            {"path": f"/src/{number}", "unsaved": bool(listed), "reasons": [REASONS[kind] for kind in listed]}
+            for number, listed in enumerate(kinds)
+        ]
+        return render_unsaved(repos, frame=Frame(b"/src", None, NOW), width=None, colour={}).splitlines()[-1]
+
+    assert last_line(["unchecked"], []) == "1 of 2 repositories: not checked"
+    assert last_line(["unchecked"], ["stashed"]) == "1 of 2 repositories: work that exists only here; 1 not checked"
+    assert last_line(["unchecked", "stashed"], []) == "1 of 2 repositories: work that exists only here"
+
+
+REASONS = {"unchecked": {"kind": "unchecked", "note": "permission denied"}, "stashed": {"kind": "stashed", "count": 1}}
+
+
 if __name__ == "__main__":
     for view, draw in VIEWS.items():
         for width in WIDTHS:
