@@ -11,6 +11,7 @@ import time
 from gitwatch import output
 from gitwatch.link import connect
 from gitwatch.output import plain
+from gitwatch.words import to_bytes
 from gitwatchd import __version__
 
 TYPE_CHECKING = False  # `typing` costs 10 ms; mypy knows this name
@@ -41,9 +42,20 @@ def add_root(invocation: Invocation) -> int:
 
 def remove_root(invocation: Invocation) -> int:
     (path,) = invocation.paths()
-    _call(invocation, "roots.remove", path)
-    _say(f"no longer watching {plain(path)}")
+    link = connect(invocation)
+    _call(invocation, "roots.remove", path, link=link)
+    above = [root for root in _call(invocation, "roots.list", link=link) if _covers(root, path)]
+    if above:
+        root = above[0]
+        _say(f"{plain(path)} is no root of its own any more, but watched with {plain(root['path'])}: {_kept(root)}")
+    else:
+        _say(f"no longer watching {plain(path)}")
     return 0
+
+
+def _covers(root: Mapping[str, Any], path: bytes) -> bool:
+    top = to_bytes(root["path"])
+    return path == top or path.startswith(top.rstrip(b"/") + b"/")
 
 
 def list_roots(invocation: Invocation) -> int:

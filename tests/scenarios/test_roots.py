@@ -44,8 +44,12 @@ def test_roots_are_added_listed_and_removed(gitwatch: Gitwatch, root: Path, tmp_
         (str(elsewhere.path), ["for", "14", "days"]), (str(root), ["for", "ever"]),
     ]  # fmt: skip
     assert [r["name"] for r in gitwatch.reports()] == ["elsewhere", "one", "two"]
-    # A worktree within a root may be a root of its own.
-    assert gitwatch("roots", "add", root / "one").returncode == 0
+    # A worktree within a root may be a root of its own. To remove it alone changes nothing, and that is told.
+    one = root / "one"
+    assert gitwatch("roots", "add", one).returncode == 0
+    told = f"{one} is no root of its own any more, but watched with {root}: for ever\n"
+    assert gitwatch("roots", "rm", one).stdout == told.encode()
+    assert gitwatch("roots", "add", one).returncode == 0
     assert gitwatch("roots", "rm", root).stdout == f"no longer watching {root}\n".encode()
     assert [r["name"] for r in gitwatch.reports()] == ["elsewhere", "one"]
     assert gitwatch("roots", "rm", root / "one").returncode == 0
