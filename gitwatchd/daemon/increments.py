@@ -44,9 +44,23 @@ _FOLLOWED = (
     Aspect.WORKTREE | Aspect.INDEX | Aspect.HEAD | Aspect.REFS | Aspect.STASH | Aspect.ACTION | Aspect.FACT
     | Aspect.NESTED | Aspect.IGNORE
 )  # fmt: skip
+_TOLD = {
+    Aspect.LOST: "events were lost",
+    Aspect.IDENTITY: "moved, or made anew",
+    Aspect.CONFIG: "configuration changed",
+    Aspect.IGNORE: "ignore rules changed",
+    Aspect.ATTRIBUTES: "attributes changed",
+    Aspect.SUBMODULE: "a submodule changed",
+    Aspect.OTHER: "a file of the git dir that says nothing by its name",
+}
 _REF_ASPECTS = Aspect.HEAD | Aspect.REFS | Aspect.STASH | Aspect.ACTION | Aspect.FACT
 _UNPRIMABLE = ~(Aspect.WORKTREE | Aspect.FACT | Aspect.NESTED)
 """What must not have happened between the beginning of git's work and the reading of the index."""
+
+
+def told(unfollowed: Aspect) -> str:
+    """Why git has to be asked after changes that are not followed, for `doctor`: the first reason says the most."""
+    return next(words for aspect, words in _TOLD.items() if aspect & unfollowed)
 
 
 class _Followed:
@@ -101,7 +115,7 @@ class Increments:
             unfollowed |= Aspect.IGNORE
         if unfollowed:
             if path in self._followed:
-                self._drop(path, f"{unfollowed.name}")
+                self._drop(path, told(unfollowed))
             return False
         if path not in self._followed:
             # While a state is being made the change can wait for it, or each edit would start the making anew.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gitwatchd.daemon.increments import LARGE_INDEX_BYTES
+from gitwatchd.daemon.increments import _FOLLOWED, LARGE_INDEX_BYTES, told
+from gitwatchd.watch.changes import Aspect
 from tests.zoo.commands import Git
 from tests.zoo.comparison import difference
 from tests.zoo.daemon import Client
@@ -33,3 +34,10 @@ def test_a_commit_of_named_files_is_followed(client: Client, repository: Make) -
     git("commit", "-qm", "one", "one")
     assert difference(client, git.path) is None
     assert client.call("doctor")["answers"]["L3"] == before
+
+
+def test_doctor_says_in_words_why_git_was_asked() -> None:
+    for aspect in Aspect:
+        if not aspect & _FOLLOWED:
+            assert told(aspect) and not any(flag.name in told(aspect) for flag in Aspect if flag.name)
+    assert told(Aspect.CONFIG | Aspect.IDENTITY | Aspect.OTHER) == told(Aspect.IDENTITY)
