@@ -37,6 +37,9 @@ def fleet(root: Path) -> list[Path]:
     return [new_repository(root / f"r{n}", {f"d{d}/f": b"1\n" for d in range(20)}).path for n in range(6)]
 
 
+DISCOVERY = "no watches are left for places where new repositories may appear"
+
+
 def watch_of(client: Client, path: Path) -> dict[str, Any]:
     """How it is watched, without asking about it in a way that could change that."""
     (report,) = client.reports(path, wait_s=0)
@@ -77,6 +80,9 @@ def test_the_least_recently_asked_are_polled_and_all_are_watched_again_when_the_
         assert facts["watches"]["wanted"] > facts["watches"]["budget"]
         assert set(facts["watches_by_repository"]) == {str(path) for path in fleet[3:]}
         told = problems(client)
+        told.pop(
+            DISCOVERY, None
+        )  # it comes last, and may be refused a watch while a walk tries for more than there are
         assert set(told) == {str(path) for path in fleet[:3]}
         assert all("watches went to repositories asked more recently" in what for what, _hint in told.values())
         (hint,) = {hint for _what, hint in told.values()}
@@ -86,7 +92,7 @@ def test_the_least_recently_asked_are_polled_and_all_are_watched_again_when_the_
         wait_until(lambda: len(watched(client, fleet)) == len(fleet), what="all are watched")
         edit_all(fleet, b"333\n")
         assert compare_all(client, fleet) == []
-        assert problems(client) == {}
+        wait_until(lambda: problems(client) == {}, what="discovery has its watches again")
 
 
 def test_a_repository_asked_about_often_takes_the_place_of_one_that_is_not(

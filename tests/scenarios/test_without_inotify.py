@@ -54,7 +54,7 @@ def test_how_it_is_watched_is_said(client: Client, tmp_path: Path, way: str) -> 
     large = new_repository(tmp_path / "large", {f"d/f{n}": b"" for n in range(2100)}).path
     reports = {name: client.reports(tmp_path / name)[0] for name in ("small", "large")}
     assert {report["state"] for report in reports.values()} == {"fresh"}
-    assert reports["small"]["watch"] == ("watched" if way == "polling" else "polled")
+    assert reports["small"]["watch"] == ("watched" if way == "polling" else "polled"), reports["small"]["reason"]
     assert reports["large"]["watch"] == "polled" and reports["large"]["reason"]
     for path in (small, large):
         (path / "d/f").write_bytes(b"2\n")
