@@ -23,6 +23,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -82,7 +83,7 @@ class KillLoop:
         daemon = self._daemon()
         self._verify(daemon, first=False)
         daemon.stop()
-        with sqlite3.connect(os.fsdecode(daemon.places.intent)) as connection:
+        with closing(sqlite3.connect(os.fsdecode(daemon.places.intent))) as connection:
             verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
         if verdict != "ok" or list(self._directory.glob("state/*damaged*")):
             raise Violation(f"the user's decisions are damaged: {verdict}")
