@@ -6,7 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +28,20 @@ def intent(path: bytes) -> Iterator[Intent]:
     opened = Intent(path)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def open_intent() -> Iterator[Callable[[bytes], Intent]]:
+    """Opens what the test need not close."""
+    opened: list[Intent] = []
+
+    def open_(path: bytes) -> Intent:
+        opened.append(Intent(path))
+        return opened[-1]
+
+    yield open_
+    for intent in opened:
+        intent.close()
 
 
 def add(intent: Intent, path: bytes, asked_at: float = 0.0, permanent: bool = True) -> Root:
@@ -333,9 +347,9 @@ def test_killed_in_the_middle_of_writing_nothing_promised_is_lost(path: bytes) -
 # ---- two daemons of one user
 
 
-def test_what_the_other_decided_is_read_before_anything_is_written(tmp_path):
+def test_what_the_other_decided_is_read_before_anything_is_written(tmp_path, open_intent):
     path = os.fsencode(tmp_path / "intent.db")
-    one, other = Intent(path), Intent(path)
+    one, other = open_intent(path), open_intent(path)
     one.add_root(b"/r", RootKind.DIRECTORY, permanent=True, include_ignored=True, asked_at=1.0)
     # It does not know of that, and merely asks.
     root = other.add_root(b"/r", RootKind.DIRECTORY, permanent=False, include_ignored=False, asked_at=2.0)
@@ -346,12 +360,12 @@ def test_what_the_other_decided_is_read_before_anything_is_written(tmp_path):
     assert [r.path for r in one.roots()] == [b"/r"]
     for intent in (one, other):
         intent.close()
-    assert [(r.path, r.permanent) for r in Intent(path).roots()] == [(b"/r", True)]
+    assert [(r.path, r.permanent) for r in open_intent(path).roots()] == [(b"/r", True)]
 
 
-def test_reread_tells_whether_the_other_decided_anything(tmp_path):
+def test_reread_tells_whether_the_other_decided_anything(tmp_path, open_intent):
     path = os.fsencode(tmp_path / "intent.db")
-    one, other = Intent(path), Intent(path)
+    one, other = open_intent(path), open_intent(path)
     assert not one.reread()
     one.add_root(b"/own", RootKind.DIRECTORY, permanent=True, include_ignored=False, asked_at=1.0)
     assert not one.reread()
@@ -361,16 +375,16 @@ def test_reread_tells_whether_the_other_decided_anything(tmp_path):
     assert other.reread() is False and [r.path for r in other.roots()] == [b"/own"]
 
 
-def test_a_root_that_the_other_is_asked_about_does_not_expire(tmp_path):
+def test_a_root_that_the_other_is_asked_about_does_not_expire(tmp_path, open_intent):
     path = os.fsencode(tmp_path / "intent.db")
-    one, other = Intent(path), Intent(path)
+    one, other = open_intent(path), open_intent(path)
     one.add_root(b"/r", RootKind.DIRECTORY, permanent=False, include_ignored=False, asked_at=1.0)
     other.reread()
     other.touch_root(b"/r", 2.0 + KEPT_UNASKED_S)
     assert one.expired_roots(3.0 + KEPT_UNASKED_S) == []
 
 
-def test_two_that_write_at_once_lose_nothing(tmp_path):
+def test_two_that_write_at_once_lose_nothing(tmp_path, open_intent):
     path = os.fsencode(tmp_path / "intent.db")
     Intent(path).close()
 
@@ -384,4 +398,4 @@ def test_two_that_write_at_once_lose_nothing(tmp_path):
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(add, name) for name in ("one", "other")]:
             done.result()
-    assert len(Intent(path).roots()) == 20
+    assert len(open_intent(path).roots()) == 20
