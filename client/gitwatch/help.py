@@ -119,9 +119,9 @@ A reason is a map with `kind`, and what that kind has:
   detached              count, oid, worktree: commits of a detached HEAD that are on no branch, tag or remote; worktree
                         is the git dir of one that is not there any more
   unchecked             note: why it could not be looked at
-With `submodule` it is about that one (its path, or its git dir when it is checked out nowhere). Branches and stashes
-are told once for a repository with linked worktrees, which are looked at wherever they lie. A remote on the same disk
-counts as a remote. What only the reflog still has is not looked at either.
+With `submodule` it is about that one (its path, or its git dir when it is checked out nowhere; the path of a linked
+worktree of it). Branches and stashes are told once for a repository with linked worktrees, which are looked at wherever
+they lie. A remote on the same disk counts as a remote. What only the reflog still has is not looked at either.
 """,
     "branches": """\
 usage: gitwatch branches [OPTION...] [PATH]

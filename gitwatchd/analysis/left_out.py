@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from gitwatchd.analysis.job import analyse
-from gitwatchd.analysis.unsaved import ANALYSIS_S, Question, find_unsaved
+from gitwatchd.analysis.unsaved import ANALYSIS_S, Question, find_unsaved, places_elsewhere
 from gitwatchd.git.layout import is_bare_layout, read_location
 from gitwatchd.model.report import State
 from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Unsafe
@@ -56,12 +56,15 @@ def find_left_out(
             continue
         if place.git_dir in told or place.path in paths:
             continue
-        told.add(place.git_dir)
-        row, looked_at = _look(place, place.common_dir not in shared, index_cache)
-        shared.add(place.common_dir)
-        told |= looked_at
-        if row is not None:
-            found[place.path] = row
+        for one in (place, *places_elsewhere(place)):
+            if one.git_dir in told:
+                continue
+            told.add(one.git_dir)
+            row, looked_at = _look(one, one.common_dir not in shared, index_cache)
+            shared.add(one.common_dir)
+            told |= looked_at
+            if row is not None:
+                found[one.path] = row
     return [row for path, row in sorted(found.items())]
 
 

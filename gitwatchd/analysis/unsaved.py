@@ -23,6 +23,7 @@ from gitwatchd.git.repository_config import read_config
 from gitwatchd.model.report import Facts
 from gitwatchd.model.repository import Analysed, Gone, Job, Location, Outcome, RepoPath
 from gitwatchd.model.unsaved import Reason, Unsaved
+from gitwatchd.mounts import read_mounts
 
 ANALYSIS_S = 120.0
 _DEEPEST = 8
@@ -143,6 +144,18 @@ def worktree_at(git_dir: bytes) -> bytes | None:
     return top if found is not None and os.path.realpath(found.git_dir) == os.path.realpath(git_dir) else None
 
 
+def places_elsewhere(location: Location) -> Iterator[Location]:
+    """The linked worktrees of a repository that no list shows: nobody else tells of them."""
+    mounts = read_mounts()
+    for git_dir in linked_worktrees(location.common_dir):
+        named = worktree_named_by(git_dir)
+        if git_dir == location.git_dir or named is None or not mounts.is_local(named):
+            continue  # on a mount that may hang nobody looks
+        top = worktree_at(git_dir)
+        if top is not None and (place := read_location(top)) is not None:
+            yield place
+
+
 def _worktree_of(git_dir: bytes, location: Location) -> bytes | None:
     return None if git_dir == location.git_dir else git_dir
 
@@ -207,3 +220,12 @@ def _of_submodule(question: Question, place: Location, depth: int, seen: set[byt
     inner = Question(place, outcome, True, question.index_cache)
     for reason in _reasons(inner, depth + 1, seen):
         yield reason if reason.submodule else reason.of_submodule(place.git_dir if deinitialised else place.path)
+    for linked in places_elsewhere(place):
+        if linked.git_dir in seen:
+            continue
+        seen.add(linked.git_dir)
+        there = analyse(Job(linked, question.index_cache, ANALYSIS_S, trusted=None))
+        if not isinstance(there, Analysed | Gone):
+            yield Reason("unchecked", submodule=linked.path, note=there.reason)
+        for reason in _reasons(Question(linked, there, False, question.index_cache), depth + 1, seen):
+            yield reason if reason.submodule else reason.of_submodule(linked.path)

@@ -26,7 +26,8 @@ class Reason:
     untracked: int | None = None
     conflicted: int | None = None
     submodule: bytes | None = None
-    """Path of the submodule that it is about (its git dir, when it is checked out nowhere)."""
+    """Path of the submodule that it is about (its git dir, when it is checked out nowhere), or of a linked worktree of
+    that one."""
     note: str | None = None
     """The action's name; why something could not be checked."""
 

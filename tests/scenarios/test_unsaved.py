@@ -384,6 +384,15 @@ def a_submodule_within_one_that_is_checked_out_nowhere(world: World) -> None:
     git("submodule", "--quiet", "deinit", "-f", "middle")
 
 
+@case("wt detached 1", "wt uncommitted 0/0/1")
+def a_linked_worktree_of_a_submodule(world: World) -> None:
+    git, mod = with_submodule(world)
+    git("push", "-q", "origin", "main:kept")
+    mod("worktree", "add", "-q", "--detach", world.remotes / "wt")
+    commit(Git(world.remotes / "wt"))
+    write(world.remotes / "wt" / "new", b"")
+
+
 @case("mod unpushed:kept 1")
 def a_submodule_of_a_worktree_that_is_gone(world: World) -> None:
     git, _ = with_submodule(world)
@@ -469,6 +478,8 @@ def test_what_no_list_shows_is_looked_for(gitwatch: Gitwatch, tmp_path: Path) ->
     for place in ("repo/vendor/lib", "a/.cache/b/c/d/far", "pushed"):
         commit(world.clone(place), place)
     Git(world.top / "pushed")("push", "-q", "origin", "HEAD:pushed")
+    Git(world.top / "repo/vendor/lib")("worktree", "add", "-q", "--detach", tmp_path / "elsewhere")
+    write(tmp_path / "elsewhere" / "new", b"")
     write(world.clone("crashed").path / ".git" / "HEAD", b"")
     world.clone("main")("worktree", "add", "-q", "--detach", world.top / "linked")
     os.rename(world.top / "main", tmp_path / "away")
@@ -484,6 +495,7 @@ def test_what_no_list_shows_is_looked_for(gitwatch: Gitwatch, tmp_path: Path) ->
         "a/.cache/b/c/d/far": ["unpushed:main 1"],
         "crashed": ["unchecked"],
         "linked": ["unchecked"],
+        str(tmp_path / "elsewhere"): ["uncommitted 0/0/1"],
     }
     assert b"not checked: git does not take its .git for a repository" in gitwatch("unsaved", world.top).stdout
     (alone,) = json.loads(gitwatch("unsaved", "--json", world.top / "crashed").stdout)
