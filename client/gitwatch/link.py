@@ -13,7 +13,7 @@ import time
 
 from gitwatch.output import complain
 from gitwatchd import __version__
-from gitwatchd.errors import DaemonUnavailable
+from gitwatchd.errors import DaemonUnavailable, EnvironmentFailure
 from gitwatchd.wire.address import Places, places
 from gitwatchd.wire.blocking import Connection, DaemonSilent
 from gitwatchd.wire.rpc import PROTOCOL
@@ -89,6 +89,10 @@ def connect(invocation: Invocation) -> Link:
         raise DaemonUnavailable(
             f"gitwatchd {link.hello['version']} speaks protocol {theirs}, this gitwatch only {PROTOCOL[0]}",
             "use the newer gitwatch, or `gitwatch status --direct`",
+        )
+    if not link.hello["git"]:
+        raise EnvironmentFailure(
+            "gitwatchd finds no git on its PATH", "put git on PATH, then `gitwatch daemon restart`"
         )
     # The commands that show the configuration tell it in their own way.
     notes = () if invocation.command in ("config", "doctor") else link.hello.get("notes") or ()

@@ -44,7 +44,7 @@ from gitwatchd.daemon.trust import is_trusted
 from gitwatchd.daemon.views import Views, packed_status, report, select_fields
 from gitwatchd.engine.events import QueryId
 from gitwatchd.engine.repository import Repository
-from gitwatchd.errors import EnvironmentFailure, UserError
+from gitwatchd.errors import EnvironmentFailure, GitMissing, UserError
 from gitwatchd.loop import Loop, Timer
 from gitwatchd.model.report import State, Wire, text_or_bytes
 from gitwatchd.model.repository import Analysed, RepoPath
@@ -258,11 +258,15 @@ class Methods:
         from gitwatchd.git.environment import child_environment
 
         environment = child_environment(os.environ)
+        git = version = None
+        # Without git nothing can be answered; but whoever wants to end this daemon has to be greeted.
+        with suppress(GitMissing):
+            git, version = git_path(), git_version()
         session.reply(
             request.id,
             {
-                "version": __version__, "protocol": list(PROTOCOL), "pid": os.getpid(), "git": git_path(),
-                "git_version": git_version(), "home": environment.get("HOME"),
+                "version": __version__, "protocol": list(PROTOCOL), "pid": os.getpid(), "git": git,
+                "git_version": version, "home": environment.get("HOME"),
                 "xdg_config_home": environment.get("XDG_CONFIG_HOME"), "state_dir": self._doctor.state_dir,
                 "notes": self._fleet.configuration.notes(),
             },

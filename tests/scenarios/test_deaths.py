@@ -272,3 +272,15 @@ def test_an_installed_command_is_the_same(gitwatch: Gitwatch, git: Git) -> None:
         cwd=git.path, env=without_git(os.environ), capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, judge(git.path), b"")
+
+
+def test_a_daemon_that_finds_no_git_can_be_ended_and_replaced(gitwatch: Gitwatch, tmp_path: Path) -> None:
+    git = new_repository(tmp_path / "repo", {"a": b"1\n"})
+    gitwatch.env["PATH"] = str(tmp_path)
+    done = gitwatch("status", git.path)
+    assert done.returncode == 1 and done.stderr.startswith(b"gitwatch: gitwatchd finds no git on its PATH\n")
+    del gitwatch.env["PATH"]  # git is there again, but not for the daemon
+    assert gitwatch("status", git.path).returncode == 1
+    assert gitwatch("daemon", "status").returncode == 0
+    assert gitwatch("daemon", "restart").returncode == 0
+    assert gitwatch.porcelain(git.path) == judge(git.path)
