@@ -425,3 +425,37 @@ def test_trees_that_git_noted_for_an_index_that_lacks_files(client: Client, git:
         expect_git_s(client, git)
         git.ask("add", f"b/{number}")
         expect_git_s(client, git)
+
+
+def test_a_local_upstream_that_is_a_symbolic_ref(client: Client, git: Git) -> None:
+    """Seed 500020. git shows the branch that it leads to."""
+    for branch in ("topic", "feature"):
+        git("branch", branch)
+    git("branch", "-q", "--set-upstream-to", "topic")
+    expect_git_s(client, git)
+    write(git.path / ".git/refs/heads/topic", b"ref: refs/heads/feature\n")
+    expect_git_s(client, git)
+    git("commit", "-q", "--allow-empty", "-m", "ahead")
+    expect_git_s(client, git)
+
+
+def test_an_entry_below_that_of_a_submodule(client: Client, git: Git) -> None:
+    """Seed 500213. Plumbing can write such an index; git does not look into the submodule for what is untracked."""
+    inner = Git(git.path / "inner")
+    inner.path.mkdir()
+    inner("init", "-q")
+    inner("commit", "-q", "--allow-empty", "-m", "inner")
+    git("add", "inner")
+    write(inner.path / "untracked", b"")
+    expect_git_s(client, git)
+    entry = b"100644 e69de29bb2d1d6434b8b29ae775ad8c2e48c5391 1\tinner/alpha\0"
+    git("update-index", "-z", "--index-info", stdin=entry)
+    expect_git_s(client, git)
+    write(inner.path / "alpha", b"")
+    expect_git_s(client, git)
+    for rules in (b"*.c\n", b""):
+        write(git.path / ".gitignore", rules)
+        expect_git_s(client, git)
+    (git.path / ".gitignore").unlink()
+    (git.path / ".gitignore").symlink_to("..")
+    expect_git_s(client, git)

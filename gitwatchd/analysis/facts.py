@@ -158,6 +158,9 @@ class _Tracking:
         remote = None if remote is None else remotes.without_userinfo(remote)  # it may be an URL itself
         if asked:
             ref = self._refs_by_config(self._branch)[0]
+            if remote == b"." and ref is not None and self._refs is not None and self._refs.is_symbolic(ref):
+                # git shows the ref that it leads to; of a remote's branches it shows the name itself.
+                raise EnvironmentFailure("the upstream is a symbolic ref", "git branch -vv")
             return None if ref is None else self._measure(ref, remote, url)
         name, ahead = self._headers.upstream, self._headers.ahead
         if name is None:

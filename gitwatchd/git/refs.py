@@ -123,6 +123,10 @@ class Refs:
             name = target
         return None
 
+    def is_symbolic(self, name: bytes) -> bool:
+        """Whether that ref names another; as far as files tell (git's own listing has resolved them)."""
+        return self._loose and _target(self._read_loose(name)) is not None
+
     def tag_at(self, commit: bytes, peel: Callable[[bytes], bytes]) -> bytes | None:
         """Name of the tag that points at this commit, annotated ones peeled; of several the last by bytes.
 

@@ -91,6 +91,7 @@ class RepositoryState:
             raise Inexact("git may refuse a file of ignore rules")
         self._gitlinks = frozenset(index.gitlinks())
         """They are those of every later index too: where one comes or goes git is asked."""
+        self._refuse_entries_in_submodules()
         self._conflicts = set(index.conflicts())
         self._may_hide = terms.renames and bool(self._conflicts)
         """git's answer may have left out deleted files, for the sake of a path in conflict."""
@@ -138,6 +139,11 @@ class RepositoryState:
             # git trusts its cache of untracked files where the times of directories cannot tell (two changes within a
             # second), and then shows less than there is: only git knows what it shows.
             raise Inexact("the index holds an untracked cache")
+
+    def _refuse_entries_in_submodules(self) -> None:
+        """Only plumbing makes those, and only git knows whether their directory is a submodule to it then."""
+        if any(self.index.tracks_below(path) for path in self._gitlinks):
+            raise Inexact("a file is tracked within a submodule")
 
     def _refuse_entry(self, path: bytes, index: Index, row: int, links: dict[bytes, bool]) -> None:
         flags = index.flags(row)
@@ -250,6 +256,7 @@ class RepositoryState:
             raise Inexact("the index became older")  # what was not racy may be racy now
         refuse_wrong_notes(self.index, whole=False)
         self._refuse_extensions()
+        self._refuse_entries_in_submodules()
         return succession.changed
 
     def _find_unwatched(self, touched: set[bytes], old: Index) -> Iterator[None]:
