@@ -459,3 +459,26 @@ def test_an_entry_below_that_of_a_submodule(client: Client, git: Git) -> None:
     (git.path / ".gitignore").unlink()
     (git.path / ".gitignore").symlink_to("..")
     expect_git_s(client, git)
+
+
+@pytest.mark.parametrize("target", ["a", "../repo/a/../a"])
+def test_a_directory_became_a_link_that_leads_in_a_circle(client: Client, git: Git, target: str) -> None:
+    """Seed 600203. git can say nothing of what would be beyond it, and does not list it as deleted."""
+    expect_git_s(client, git)
+    shutil.rmtree(git.path / "a")
+    (git.path / "a").symlink_to(target)
+    expect_git_s(client, git)
+    git("config", "core.abbrev", "9")  # looked at anew
+    expect_git_s(client, git)
+    (git.path / "a").unlink()
+    (git.path / "a").symlink_to("nowhere")
+    expect_git_s(client, git)
+
+
+def test_a_conflict_beyond_a_link_that_leads_in_a_circle(client: Client, git: Git) -> None:
+    entry = b"0 %b\ta/one\0100644 e69de29bb2d1d6434b8b29ae775ad8c2e48c5391 1\ta/one\0" % (b"0" * 40)
+    git("update-index", "-z", "--index-info", stdin=entry)
+    expect_git_s(client, git)
+    shutil.rmtree(git.path / "a")
+    (git.path / "a").symlink_to("a")
+    expect_git_s(client, git)

@@ -128,6 +128,19 @@ def leads_through_link(prefix: bytes, directory: bytes, links: dict[bytes, bool]
     return known
 
 
+def refuse_unreachable(top: bytes, path: bytes) -> None:
+    """Raises Inexact where git, too, can say nothing of `path`, which is missing or lies beyond a link.
+
+    A link that leads in a circle is neither to git: it complains, and then leaves the file out of its answer.
+    """
+    try:
+        os.lstat(top + b"/" + path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise Inexact(f"a path cannot be looked at: {error.strerror}") from None
+
+
 def unmerged_mode(top: bytes, path: bytes, mode: int, terms: Terms) -> int:
     """Mode in the worktree of a path in conflict; `mode` is its first stage's. 0: missing, or a directory."""
     try:

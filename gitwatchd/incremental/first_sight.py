@@ -17,7 +17,7 @@ from gitwatchd.git.index_file import ASSUME_VALID, SKIP_WORKTREE, Index
 from gitwatchd.git.index_format import STAT_FIELDS
 from gitwatchd.git.objects import Objects, TreeEntry
 from gitwatchd.git.porcelain import Headers
-from gitwatchd.incremental.compare import HashedClean, Verdict, leads_through_link, worktree_verdict
+from gitwatchd.incremental.compare import HashedClean, Verdict, leads_through_link, refuse_unreachable, worktree_verdict
 from gitwatchd.incremental.terms import Inexact, Terms, refuse_wrong_notes
 
 LARGEST_INDEX = 5_000
@@ -127,6 +127,7 @@ def _compare_all(
             if flags & SKIP_WORKTREE and terms.sparse:
                 raise Inexact("a link hides what lies outside of the sparse checkout")
             if not flags & (SKIP_WORKTREE | ASSUME_VALID):
+                refuse_unreachable(top, name)
                 unclean[name] = (b"D", 0)
             continue
         verdict = worktree_verdict(top, name, index, row, terms, hashed_clean)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gitwatchd.git.index_file import STAGE_MASK, Index
 from gitwatchd.git.porcelain import Changed, Headers, Record, Status, Unmerged, Untracked, sort_records
-from gitwatchd.incremental.compare import Directories, Verdict, unmerged_mode
+from gitwatchd.incremental.compare import Directories, Verdict, refuse_unreachable, unmerged_mode
 from gitwatchd.incremental.staged import GITLINK, StagedColumn
 from gitwatchd.incremental.terms import Inexact, Terms
 
@@ -80,7 +80,11 @@ def _unmerged(path: bytes, index: Index, terms: Terms, top: bytes, directories: 
     if not terms.file_mode and len(set(modes) - {_NO_MODE}) > 1:
         # git takes the mode of one stage or of another, depending on what the file holds.
         raise Inexact("modes are in conflict where those of files do not count")
-    in_worktree = unmerged_mode(top, path, first, terms) if directories.hold(path) else 0
+    in_worktree = 0
+    if directories.hold(path):
+        in_worktree = unmerged_mode(top, path, first, terms)
+    else:
+        refuse_unreachable(top, path)
     return Unmerged(
         _UNMERGED_XY[stages], b"N...", (modes[0], modes[1], modes[2], b"%06o" % in_worktree),
         (oids[0], oids[1], oids[2]), path,

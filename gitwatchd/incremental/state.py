@@ -23,7 +23,14 @@ from gitwatchd.git.index_diff import read_successor
 from gitwatchd.git.index_file import ASSUME_VALID, INTENT_TO_ADD, SKIP_WORKTREE, STAGE_MASK, Index
 from gitwatchd.git.objects import Objects, TreeEntry
 from gitwatchd.git.porcelain import Changed, Headers, Record, Status, Unmerged, Untracked, encode
-from gitwatchd.incremental.compare import Directories, HashedClean, Verdict, leads_through_link, worktree_verdict
+from gitwatchd.incremental.compare import (
+    Directories,
+    HashedClean,
+    Verdict,
+    leads_through_link,
+    refuse_unreachable,
+    worktree_verdict,
+)
 from gitwatchd.incremental.first_sight import LARGEST_INDEX, FirstSight
 from gitwatchd.incremental.newest import NewestTime
 from gitwatchd.incremental.records import build_status
@@ -446,6 +453,7 @@ class RepositoryState:
         if flags & (STAGE_MASK | ASSUME_VALID | SKIP_WORKTREE):
             self._unclean.pop(path, None)
         else:
+            refuse_unreachable(self.location.path, path)
             self._unclean[path] = (b"D", 0)
         self.newest.lost = True
 
