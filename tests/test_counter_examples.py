@@ -482,3 +482,19 @@ def test_a_conflict_beyond_a_link_that_leads_in_a_circle(client: Client, git: Gi
     shutil.rmtree(git.path / "a")
     (git.path / "a").symlink_to("a")
     expect_git_s(client, git)
+
+
+@pytest.mark.parametrize("target", ["nowhere", "top"])
+def test_a_tracked_attributes_file_became_a_link(client: Client, git: Git, target: str) -> None:
+    """Seed 700192. git does not follow it, and reads the attributes from the index."""
+    write(git.path / ".gitattributes", b"*.txt text\n")
+    write(git.path / "win.txt", b"1\r\n")
+    git("add", "-A")
+    git("commit", "-q", "-m", "converted")
+    os.utime(git.path / "win.txt", (1, 1))
+    expect_git_s(client, git)
+    (git.path / ".gitattributes").unlink()
+    (git.path / ".gitattributes").symlink_to(target)
+    expect_git_s(client, git)
+    os.utime(git.path / "win.txt", (2, 2))
+    expect_git_s(client, git)

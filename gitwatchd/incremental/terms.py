@@ -6,6 +6,7 @@ Runs: serving thread or a walking thread; `read_terms` reads a few small attribu
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -112,7 +113,14 @@ def _conversion(
         if any(word in raw for word in _REWRITING):
             return Conversion.ANY
         found = found or bool(raw.strip())
-    # A tracked attributes file that is absent from the worktree is read from the index.
-    if len(directories) > sum(os.path.lexists(file) for file in files[: len(directories)]):
+    # A tracked attributes file that is absent from the worktree is read from the index; so is one that is a link there.
+    if not all(_is_regular(file) for file in files[: len(directories)]):
         return Conversion.ANY
     return Conversion.LINE_ENDS if found or settings.converts_line_ends else Conversion.NONE
+
+
+def _is_regular(path: bytes) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
