@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from gitwatchd.analysis.job import analyse
 from gitwatchd.analysis.unsaved import ANALYSIS_S, Question, find_unsaved, places_elsewhere
-from gitwatchd.git.layout import is_bare_layout, read_location
+from gitwatchd.git.directory import list_directory
+from gitwatchd.git.layout import read_location
 from gitwatchd.model.report import State
 from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Unsafe
 from gitwatchd.model.unsaved import Reason
@@ -87,31 +88,25 @@ def _walk(tops: Sequence[bytes], skip: Callable[[bytes], bool]) -> Iterator[Loca
     stack = sorted(tops, reverse=True)
     while stack:
         directory = stack.pop()
-        names: set[bytes] = set()
-        below: list[bytes] = []
         try:
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    names.add(entry.name)
-                    if entry.is_dir(follow_symlinks=False):
-                        below.append(entry.path)
+            listing = list_directory(directory)
         except FileNotFoundError:
             continue
         except OSError as error:
             yield _unchecked(directory, f"cannot be read: {error.strerror}")
             continue
-        if b".git" in names or is_bare_layout(names):
+        has_git = b".git" in listing.names
+        if listing.may_be_repository:
             location = None
             with suppress(OSError):
                 location = read_location(directory)
             if location is not None:
                 yield location
-                if location.bare and b".git" not in names:
+                if location.bare and not has_git:
                     continue
-            elif b".git" in names and not _is_empty(directory + b"/.git"):
+            elif has_git and not _is_empty(directory + b"/.git"):
                 yield _unchecked(directory, "git does not take its .git for a repository")
-        below.sort(reverse=True)
-        stack += [path for path in below if not path.endswith(b"/.git") and not skip(path)]
+        stack += [path for path in listing.below if not skip(path)]
 
 
 def _is_empty(dot_git: bytes) -> bool:

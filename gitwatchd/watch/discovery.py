@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from gitwatchd.git.layout import is_bare_layout, read_location
+from gitwatchd.git.directory import list_directory
+from gitwatchd.git.layout import read_location
 from gitwatchd.model.repository import Location, RepoPath
 from gitwatchd.mounts import Mounts, read_mounts
 from gitwatchd.watch.table import path_below
@@ -43,23 +44,17 @@ def walk_root(
     while stack:
         directory = stack.pop()
         enter(directory)
-        names: set[bytes] = set()
-        below: list[bytes] = []
         try:
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    names.add(entry.name)
-                    if entry.is_dir(follow_symlinks=False):
-                        below.append(entry.path)
+            listing = list_directory(directory)
         except FileNotFoundError:
             continue
         except OSError as error:
             unreadable(directory, error)
             continue
-        if b".git" in names or is_bare_layout(names):
+        if listing.may_be_repository:
             try:
                 location = read_location(directory)
-                if location is None and b".git" in names:
+                if location is None and b".git" in listing.names:
                     half_made(path_below(directory, b".git"))
                     # It may have become one before somebody watched for that.
                     location = read_location(directory)
@@ -70,8 +65,7 @@ def walk_root(
                 found(directory)
                 yield location
                 continue
-        below.sort(reverse=True)
-        stack += [p for p in below if p not in mounts.types and not p.endswith(b"/.git") and not skip(p)]
+        stack += [path for path in listing.below if path not in mounts.types and not skip(path)]
 
 
 def find_repositories(root: bytes, *, include_ignored: bool = False) -> Iterator[Location]:
