@@ -20,10 +20,13 @@ from functools import cached_property
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.files import raise_if_exhausted, read_regular
+from gitwatchd.git.varint import parse_offset
 
 _OID_BYTES = 20
 _LONGEST = 10_000
 """Deltas in one chain; git makes 4,095 at most."""
+_LONGEST_HEADER_BYTES = 10
+"""Of an object's kind and size: 4 bits of it and 7 in each further byte are 67, git takes no more than 64."""
 _MOST_PACKS = 64
 """With an index of their own: each takes a descriptor or two. git thinks of packing them together from 50 on."""
 _MOST_KNOWN = 1 << 17
@@ -170,14 +173,11 @@ def _follow(pack: _Pack, place: int) -> None:
         while byte & 0x80:
             at += 1
             byte = raw[at]
+            if at - place >= _LONGEST_HEADER_BYTES:
+                raise ChainUnknown("a pack has an object that is larger than there can be one")
         at += 1
         if kind == _OFFSET_DELTA:
-            byte = raw[at]
-            back = byte & 0x7F
-            while byte & 0x80:
-                at += 1
-                byte = raw[at]
-                back = (back + 1) << 7 | byte & 0x7F
+            back, _ = parse_offset(raw, at)
             if not 0 < back < place:
                 raise ChainUnknown("a pack has a delta to what is not there")
             place -= back

@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Iterator
 
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git.varint import parse_offset
 
 HEADER_BYTES = 12
 STAT_FIELDS = struct.Struct(">10I")
@@ -74,7 +75,10 @@ def parse_entry(raw: bytes, at: int, version: int, oid_bytes: int, previous: byt
             raise IndexDamaged("the index has an entry with unknown flags")
         start += 2
     if version == 4:
-        cut, start = _parse_cut(raw, start)
+        try:
+            cut, start = parse_offset(raw, start)
+        except ValueError:
+            raise IndexDamaged("the index has a malformed name") from None
         end = raw.find(b"\0", start)
         if end < 0 or cut > len(previous):
             raise IndexDamaged("the index has a malformed name")
@@ -89,19 +93,6 @@ def parse_entry(raw: bytes, at: int, version: int, oid_bytes: int, previous: byt
     if min(len(name), _LONG_NAME) != length:
         raise IndexDamaged("the index has a malformed name")
     return name, high, after
-
-
-def _parse_cut(raw: bytes, at: int) -> tuple[int, int]:
-    """git's offset varint: how many bytes of the previous name go; and where it ends."""
-    byte = raw[at]
-    value = byte & 0x7F
-    while byte & 0x80:
-        at += 1
-        byte = raw[at]
-        value = (value + 1) << 7 | byte & 0x7F
-        if value > MAX_INDEX_BYTES:
-            raise IndexDamaged("the index has a malformed name")
-    return value, at + 1
 
 
 def parse_padded(

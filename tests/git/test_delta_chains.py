@@ -115,3 +115,23 @@ def test_a_circle(git: Git) -> None:
     for oid in (one, other):
         with pytest.raises(ChainEndless):
             chains.check(oid)
+
+
+@pytest.mark.parametrize("what", ["size", "distance"])
+def test_a_number_without_end(git: Git, what: str) -> None:
+    """Followed to its end, one in a large pack would keep whoever asks, and an archive makes one from little."""
+    git("repack", "-adfq", "--depth=90", "--window=90")
+    (path,) = (git.path / ".git/objects/pack").glob("*.pack")
+    chains = DeltaChains(os.fsencode(git.path / ".git/objects"))
+    raw = bytearray(path.read_bytes())
+    oid, place = next((oid, at) for oid in oids(git) for _, at in chains._places(oid) if raw[at] >> 4 & 7 == 6)
+    at = place
+    while raw[at] & 0x80:
+        at += 1
+    at = place if what == "size" else at + 1
+    raw[at : at + 40] = b"\xff" * 40
+    path.chmod(0o600)
+    path.write_bytes(raw)
+    chains.close()
+    with pytest.raises(ChainUnknown, match="larger than" if what == "size" else "64 bits"):
+        chains.check(oid)
