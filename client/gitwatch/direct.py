@@ -32,8 +32,18 @@ from gitwatchd.git.index_file import read_index
 from gitwatchd.git.layout import find_start, find_worktree, read_format
 from gitwatchd.git.lines import count_lines
 from gitwatchd.git.repository_config import read_config
-from gitwatchd.model.report import Facts, Standing, State, Watch, facts_to_wire, text_or_bytes
-from gitwatchd.model.repository import ANY_DRIVERS, Analysed, Failed, Gone, Job, Location, Outcome, Unsafe
+from gitwatchd.model.report import Facts, Standing, State, Watch, text_or_bytes
+from gitwatchd.model.repository import (
+    ANY_DRIVERS,
+    Analysed,
+    Failed,
+    Gone,
+    Job,
+    Location,
+    Outcome,
+    Unsafe,
+    report_to_wire,
+)
 from gitwatchd.render.status_view import render_status
 from gitwatchd.render.table import COLUMNS, Frame, NoSuchColumn, parse_columns, row_of, with_lines
 from gitwatchd.settings.colours import palette
@@ -264,18 +274,5 @@ def _found(location: Location, outcome: Outcome, lines: Lines | None) -> Found:
 def _report(
     location: Location, facts: Facts | None, standing: Standing, lines: Lines | None, *, with_lines: bool
 ) -> dict[str, Any]:
-    report = {
-        "path": text_or_bytes(location.path),
-        "name": text_or_bytes(os.path.basename(location.path)),
-        "git_dir": text_or_bytes(location.git_dir),
-        "common_dir": text_or_bytes(location.common_dir),
-        "bare": location.bare,
-        "state": standing.state.value,
-        "reason": standing.reason,
-        "hint": standing.hint,
-        "watch": standing.watch.value,
-        "as_of": standing.as_of,
-        "age_ms": standing.age_ms,
-        **facts_to_wire(facts or Facts()),
-    }
+    report = report_to_wire(location, facts or Facts(), standing)
     return {**report, "lines": lines} if with_lines else report

@@ -6,15 +6,14 @@ fifty.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from gitwatchd.engine.repository import Repository
-from gitwatchd.model.report import Standing, Wire, facts_to_wire, text_or_bytes
-from gitwatchd.model.repository import RepoPath
+from gitwatchd.model.report import Standing, Wire, facts_to_wire, standing_to_wire
+from gitwatchd.model.repository import RepoPath, identity_to_wire, report_to_wire
 from gitwatchd.render.table import Row, row_of
 from gitwatchd.wire.rpc import pack
 
@@ -23,29 +22,9 @@ _ERRORS = pack("errors")
 _MAP16_HEADER_BYTES = 3
 
 
-def standing_to_wire(standing: Standing) -> Wire:
-    return {
-        "state": standing.state.value, "reason": standing.reason, "hint": standing.hint,
-        "watch": standing.watch.value, "as_of": standing.as_of, "age_ms": standing.age_ms,
-    }  # fmt: skip
-
-
-def identity_to_wire(repository: Repository) -> Wire:
-    location = repository.location
-    return {
-        "path": text_or_bytes(location.path),
-        "name": text_or_bytes(os.path.basename(location.path)),
-        "git_dir": text_or_bytes(location.git_dir),
-        "common_dir": text_or_bytes(location.common_dir),
-        "bare": location.bare,
-    }
-
-
 def report(repository: Repository, standing: Standing) -> Wire:
     """The whole report as a map."""
-    return {
-        **identity_to_wire(repository), **standing_to_wire(standing), **facts_to_wire(repository.facts()),
-    }  # fmt: skip
+    return report_to_wire(repository.location, repository.facts(), standing)
 
 
 @dataclass(slots=True)
@@ -66,7 +45,7 @@ class Views:
     def _view(self, repository: Repository) -> _View:
         view = self._views.get(repository.path)
         if view is None or view.outcome is not repository.outcome or view.location is not repository.location:
-            whole = {**identity_to_wire(repository), **facts_to_wire(repository.facts())}
+            whole = {**identity_to_wire(repository.location), **facts_to_wire(repository.facts())}
             body = pack(whole)[_MAP16_HEADER_BYTES:]  # more than 15 fields: its header is a map16's
             view = _View(repository.outcome, repository.location, body, len(whole))
             self._views[repository.path] = view

@@ -208,3 +208,10 @@ class Standing:
     as_of: float | None = None
     """Epoch seconds of the last verification; None when there was none."""
     age_ms: int | None = field(default=None)
+
+
+def standing_to_wire(standing: Standing) -> Wire:
+    return {
+        "state": standing.state.value, "reason": standing.reason, "hint": standing.hint,
+        "watch": standing.watch.value, "as_of": standing.as_of, "age_ms": standing.age_ms,
+    }  # fmt: skip

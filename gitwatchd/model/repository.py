@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NewType
 
-from gitwatchd.model.report import Facts
+from gitwatchd.model.report import Facts, Standing, Wire, facts_to_wire, standing_to_wire, text_or_bytes
 
 RepoPath = NewType("RepoPath", bytes)
 """The identity of a repository here: its worktree's top level (or the git dir of a bare one), absolute, no symlinks."""
@@ -24,6 +24,21 @@ class Location:
     git_dir: bytes
     common_dir: bytes
     bare: bool
+
+
+def identity_to_wire(location: Location) -> Wire:
+    return {
+        "path": text_or_bytes(location.path),
+        "name": text_or_bytes(location.path.rpartition(b"/")[2]),
+        "git_dir": text_or_bytes(location.git_dir),
+        "common_dir": text_or_bytes(location.common_dir),
+        "bare": location.bare,
+    }
+
+
+def report_to_wire(location: Location, facts: Facts, standing: Standing) -> Wire:
+    """A whole report as a map, in the field order of the protocol."""
+    return {**identity_to_wire(location), **standing_to_wire(standing), **facts_to_wire(facts)}
 
 
 class Lack(Enum):
