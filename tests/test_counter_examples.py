@@ -15,7 +15,7 @@ import pytest
 
 from gitwatchd.wire.rpc import RemoteError
 from tests.zoo.commands import Git, ask_judge, judge
-from tests.zoo.comparison import difference
+from tests.zoo.comparison import expect_git_s
 from tests.zoo.daemon import Client
 from tests.zoo.nursery import append, write
 
@@ -26,11 +26,6 @@ FILES = {"a/one": b"1\n", "top": b"top\n", ".gitignore": b"*.o\nbuild/\n"}
 @pytest.fixture
 def git(repository: Make) -> Git:
     return repository(FILES)
-
-
-def expect_git_s(client: Client, git: Git) -> None:
-    wrong = difference(client, git.path)
-    assert wrong is None, wrong
 
 
 def test_a_tracked_file_in_an_ignored_directory_is_watched_from_then_on(client: Client, git: Git) -> None:

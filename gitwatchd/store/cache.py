@@ -26,6 +26,7 @@ import msgpack
 from gitwatchd.model.repository import RepoPath
 from gitwatchd.mounts import read_mounts
 from gitwatchd.store.cache_reader import COLUMNS, SCHEMA, TABLE, CachedRepository, uri
+from gitwatchd.store.private_file import create_private, identity_of
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -209,7 +210,7 @@ class _CacheFile:
         self._database = self._identity = None
 
     def _opened(self) -> Database:
-        identity = _identity(self._path)
+        identity = identity_of(self._path)
         if self._database is not None:
             if identity == self._identity:
                 return self._database
@@ -243,7 +244,7 @@ class _CacheFile:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         aside = self._path + b".new"
         _unlink(aside, aside + b"-journal")
-        os.close(os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        create_private(aside)
         database = _connect(aside)
         try:
             database.table(TABLE).create(
@@ -261,7 +262,7 @@ class _CacheFile:
 
     def _open(self) -> Database:
         database = _connect(self._path)
-        self._database, self._identity = database, _identity(self._path)
+        self._database, self._identity = database, identity_of(self._path)
         try:
             file_system = ""
             with suppress(OSError):
@@ -322,14 +323,6 @@ def _write(database: Database, batch: _Batch) -> None:
 
 def _is_damage(error: sqlite3.Error) -> bool:
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED
-
-
-def _identity(path: bytes) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _unlink(*paths: bytes) -> None:

@@ -17,7 +17,6 @@ Never: a write-ahead log (the home may be on a network), a write for each questi
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import time
@@ -28,6 +27,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.store.private_file import create_private, identity_of, make_ours
 
 KEPT_UNASKED_S = 14 * 86400.0
 """A directory merely asked for is forgotten after this time."""
@@ -172,7 +172,7 @@ class Intent:
     def keep(self) -> None:
         """Look after the file: one that was removed is written back before this process can end. Never raises."""
         self.problem = None
-        if _identity(self.path) != self._identity:
+        if identity_of(self.path) != self._identity:
             try:
                 self._come_back()
             except (sqlite3.Error, OSError, EnvironmentFailure) as error:
@@ -219,7 +219,7 @@ class Intent:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One durable transaction. Raises EnvironmentFailure; then nothing has changed, here or on disk."""
         try:
-            if _identity(self.path) != self._identity:
+            if identity_of(self.path) != self._identity:
                 self._come_back()
             with _transaction(self._connection):
                 # Nobody else can write from here on: what is decided now rests on what the others have decided.
@@ -244,7 +244,7 @@ class Intent:
         aside = self.path + b".restored"
         with suppress(FileNotFoundError):
             os.unlink(aside)
-        _create_private(aside)
+        create_private(aside)
         connection = _connect(aside)
         try:
             self._connection.backup(connection)
@@ -261,7 +261,7 @@ class Intent:
         with suppress(sqlite3.Error, OSError):
             with suppress(FileNotFoundError):
                 os.unlink(aside)
-            _create_private(aside)
+            create_private(aside)
             connection = _connect(aside)
             try:
                 for quick in ("journal_mode = OFF", "synchronous = OFF"):  # nobody knows it until it has its name
@@ -280,8 +280,8 @@ class Intent:
         """The file, checked, migrated and read into memory; a damaged one is moved aside first."""
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         if not os.path.lexists(self.path):
-            _create_private(self.path)
-        _make_ours(self.path)
+            create_private(self.path)
+        make_ours(self.path)
         _clear_away(self.path + _COPY + b".new")
         connection = _connect(self.path)
         try:
@@ -292,7 +292,7 @@ class Intent:
                 with _transaction(connection, "DEFERRED"):
                     self._read(connection)
                     self._version = int(connection.execute("PRAGMA data_version").fetchone()[0])
-                self._identity = _identity(self.path)
+                self._identity = identity_of(self.path)
                 return connection
         except BaseException:
             connection.close()
@@ -409,24 +409,3 @@ def _move_aside(path: bytes) -> bytes:
         os.rename(path + b"-journal", aside + b"-journal")
     os.rename(path, aside)
     return aside
-
-
-def _make_ours(path: bytes) -> None:
-    """Raises OSError for another user's file; closes ours to others."""
-    found = os.stat(path)
-    if found.st_uid != os.geteuid():
-        raise PermissionError(errno.EPERM, f"it belongs to uid {found.st_uid}", path)
-    if found.st_mode & 0o077:
-        os.chmod(path, 0o600)
-
-
-def _create_private(path: bytes) -> None:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-
-def _identity(path: bytes) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.zoo.commands import Git
-from tests.zoo.comparison import difference
+from tests.zoo.comparison import expect_git_s
 from tests.zoo.daemon import Client, Daemon
 
 Make = Callable[..., Git]
@@ -39,11 +39,6 @@ def git(user: Path, repository: Make) -> Git:
     git = repository({"f": b"1\n"})
     (git.path / "untracked").write_bytes(b"")
     return git
-
-
-def expect_git_s(client: Client, git: Git) -> None:
-    wrong = difference(client, git.path)
-    assert wrong is None, wrong
 
 
 @pytest.mark.parametrize("taken", ["users/u/.config", "users/u", "users"])

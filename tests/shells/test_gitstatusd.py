@@ -38,16 +38,13 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> dict[str, str]:
-    directory = tmp_path / "x"
-    directory.mkdir()
-    (directory / "gitwatchd").symlink_to(tmp_path / "state" / "run")
-    return {"XDG_RUNTIME_DIR": str(directory)}
+def environment(runtime: Path) -> dict[str, str]:
+    return {"XDG_RUNTIME_DIR": str(runtime)}
 
 
 @pytest.fixture
-def helper(daemon: Daemon, runtime: dict[str, str]) -> Iterator[Helper]:
-    with Helper(*EVERYTHING, env=runtime) as helper:
+def helper(daemon: Daemon, environment: dict[str, str]) -> Iterator[Helper]:
+    with Helper(*EVERYTHING, env=environment) as helper:
         yield helper
 
 
@@ -88,14 +85,14 @@ def test_hello_first_and_ids_come_back(helper: Helper, repository: Callable[...,
 
 
 def test_a_slow_request_does_not_hold_up_the_others(
-    start_daemon: Callable[..., Daemon], runtime: dict[str, str], repository: Callable[..., Git], tmp_path: Path
+    start_daemon: Callable[..., Daemon], environment: dict[str, str], repository: Callable[..., Git], tmp_path: Path
 ) -> None:
     from tests.scenarios.commands import HangingGit, for_git_alone
 
     hanging = HangingGit(tmp_path / "bin")
     start_daemon(env=hanging.env)
     slow, quick = for_git_alone(repository({"a": b"1\n"}, "slow")), repository({"a": b"1\n"}, "quick")
-    with Helper(*EVERYTHING, env=runtime) as helper:
+    with Helper(*EVERYTHING, env=environment) as helper:
         hanging.hold()
         try:
             helper.send(b"slow\x1f" + os.fsencode(slow.path), b"quick\x1f" + os.fsencode(quick.path))
@@ -137,7 +134,7 @@ def test_without_the_index(helper: Helper, repository: Callable[..., Git]) -> No
     assert (answered["LOCAL_BRANCH"], answered["NUM_UNTRACKED"], answered["INDEX_SIZE"]) == ("main", "0", "0")
 
 
-def test_limits(daemon: Daemon, runtime: dict[str, str], repository: Callable[..., Git]) -> None:
+def test_limits(daemon: Daemon, environment: dict[str, str], repository: Callable[..., Git]) -> None:
     git = repository(dict.fromkeys("abcdef", b"1\n"))
     for name in "abc":
         (git.path / name).unlink()
@@ -148,7 +145,7 @@ def test_limits(daemon: Daemon, runtime: dict[str, str], repository: Callable[..
         (("-m", "3", *EVERYTHING), ("2", "2", "0", "0", "0")),
         (("-m", "4", *EVERYTHING), ("2", "2", "3", "3", "2")),
     ):
-        with Helper(*options, env=runtime) as helper:
+        with Helper(*options, env=environment) as helper:
             a = helper.ask(git.path)
             assert a is not None
             names = "STAGED", "STAGED_DELETED", "UNSTAGED", "UNSTAGED_DELETED", "UNTRACKED"
@@ -156,17 +153,17 @@ def test_limits(daemon: Daemon, runtime: dict[str, str], repository: Callable[..
 
 
 def test_the_summary_is_cut_between_characters(
-    daemon: Daemon, runtime: dict[str, str], repository: Callable[..., Git]
+    daemon: Daemon, environment: dict[str, str], repository: Callable[..., Git]
 ) -> None:
     git = repository({"a": b"1\n"})
     git("commit", "-q", "--allow-empty", "-m", "ab\u20ac" + "x" * 10)
     for most, wanted in (("4", "ab"), ("5", "ab\u20ac"), ("-1", "ab\u20ac" + "x" * 10)):
-        with Helper("-z", most, env=runtime) as helper:
+        with Helper("-z", most, env=environment) as helper:
             answered = helper.ask(git.path)
             assert answered is not None and answered["COMMIT_SUMMARY"] == wanted
 
 
-def test_what_configuration_hides(daemon: Daemon, runtime: dict[str, str], repository: Callable[..., Git]) -> None:
+def test_what_configuration_hides(daemon: Daemon, environment: dict[str, str], repository: Callable[..., Git]) -> None:
     git = repository({"a": b"1\n"})
     (git.path / "a").write_bytes(b"2\n")
     for name in ("x/1", "x/2", "y"):
@@ -174,7 +171,7 @@ def test_what_configuration_hides(daemon: Daemon, runtime: dict[str, str], repos
         (git.path / name).write_bytes(b"")
 
     def counts(*options: str) -> tuple[str, str]:
-        with Helper(*EVERYTHING, *options, env=runtime) as helper:
+        with Helper(*EVERYTHING, *options, env=environment) as helper:
             answered = helper.ask(git.path)
             assert answered is not None
             return answered["NUM_UNSTAGED"], answered["NUM_UNTRACKED"]
@@ -212,8 +209,8 @@ def test_exit_codes(options: tuple[str, ...], code: int) -> None:
     assert bool(done.stderr) == (code > 0)
 
 
-def test_it_ends_with_its_shell(daemon: Daemon, runtime: dict[str, str]) -> None:
-    with subprocess.Popen(["sleep", "1000"]) as shell, Helper("-p", str(shell.pid), env=runtime) as helper:
+def test_it_ends_with_its_shell(daemon: Daemon, environment: dict[str, str]) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as shell, Helper("-p", str(shell.pid), env=environment) as helper:
         helper.send(b"}hello\x1f")
         helper.receive()
         assert helper.process.poll() is None
@@ -272,14 +269,14 @@ _DUMP = (
 @pytest.mark.parametrize("shell", ["zsh", "bash"])
 @pytest.mark.skipif(PLUGINS is None, reason="needs GITSTATUS_PLUGINS=DIR (see the top of this file)")
 def test_the_unchanged_plugins_over_the_zoo(
-    shell: str, daemon: Daemon, runtime: dict[str, str], zoo: dict[str, Path], tmp_path: Path
+    shell: str, daemon: Daemon, environment: dict[str, str], zoo: dict[str, Path], tmp_path: Path
 ) -> None:
     missing = lacks(shell)
     if missing is not None:
         pytest.skip(missing)
     assert PLUGINS is not None
     rc = (_QUERIES[shell] + _DUMP).format(plugin=shlex.quote(PLUGINS)) + "PS1='READY> '\n"
-    env = {**runtime, "GITSTATUS_DAEMON": str(HELPER)}
+    env = {**environment, "GITSTATUS_DAEMON": str(HELPER)}
     there = Terminal(shell, tmp_path / "t", tmp_path, env=env, rc=rc)
     wrong = []
     try:

@@ -25,14 +25,6 @@ DIRECTORY = "$(true>PWNED) `true>PWNED` 'q'"
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Path:
-    directory = tmp_path / "x"
-    directory.mkdir()
-    (directory / "gitwatchd").symlink_to(tmp_path / "state" / "run")
-    return directory
-
-
-@pytest.fixture
 def nasty(repository: Callable[..., Git]) -> Git:
     git = repository({"a": b"1\n"}, DIRECTORY)
     (git.path / ".git/HEAD").write_bytes(b"ref: refs/heads/" + NAME.encode() + b"\n")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
-from tests.zoo.commands import Answer, ask_judge
+from tests.zoo.commands import Answer, Git, ask_judge
 from tests.zoo.daemon import Client, Daemon, Entries
 from tests.zoo.isolation import isolated_environment, write_home
 from tests.zoo.operations import Operations
@@ -34,6 +34,11 @@ def difference(client: Client, path: Path) -> str | None:
     else:
         right = answer.state == "fresh" and answer.exit == 0 and answer.stdout == expected.stdout
     return None if right else shown_difference(path, answer, expected)
+
+
+def expect_git_s(client: Client, git: Git) -> None:
+    wrong = difference(client, git.path)
+    assert wrong is None, wrong
 
 
 def compare_all(client: Client, paths: list[Path]) -> list[str]:
