@@ -191,7 +191,7 @@ class Increments:
             self._see_index(path, followed.state, work)
             self._drop(path, str(reason).splitlines()[0].partition(":")[0][:60])
             raise Inexact(str(reason)) from None
-        except BaseException:
+        except BaseException:  # let go of between two slices, too: what is half advanced is no state to go on from
             self._drop(path, "a bug")
             raise
         followed.facts = facts

@@ -32,7 +32,7 @@ class DaemonLock:
                 fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BaseException:
+                except OSError:
                     os.close(fd)
                     raise
                 if _is_at(fd, self._path):
