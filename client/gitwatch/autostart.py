@@ -2,7 +2,7 @@
 
 Owns: the process it starts, until somebody answers. Runs: one process a command.
 Invariant: clients that come at once end with one daemon. Each may start a process; the daemon's own lock
-decides, the process that loses ends with 0, and every client connects to whoever listens.
+decides, the process that loses ends with ANOTHER_RUNS, and every client connects to whoever listens.
 Never waits for a time: it tries to connect, again and again, until its deadline.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import IO
 
 from gitwatchd.errors import DaemonUnavailable
-from gitwatchd.wire.address import ENVIRONMENT_NAMES, Places
+from gitwatchd.wire.address import ANOTHER_RUNS, ENVIRONMENT_NAMES, Places
 from gitwatchd.wire.blocking import Connection, DaemonSilent
 
 START_S = 20.0
@@ -54,7 +54,7 @@ def start_daemon(where: Places, state_dir: bytes | None, limit_s: float = START_
         while True:
             process = _spawn(state_dir, said.fileno())
             connection = _connect_until(where, ends_at, process)
-            if connection is None and process.returncode:
+            if connection is None and process.returncode not in (None, 0, ANOTHER_RUNS):
                 raise _not_started(where, process.returncode, _last_words(said))
             if connection is None:
                 connection = _connect_until(where, min(ends_at, time.monotonic() + _YIELD_S))

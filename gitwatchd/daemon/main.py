@@ -22,7 +22,7 @@ from gitwatchd.daemon.logs import configure
 from gitwatchd.daemon.notify import ServiceNotifier
 from gitwatchd.errors import EnvironmentFailure, GitwatchError, UserError
 from gitwatchd.loop import Loop
-from gitwatchd.wire.address import Places, places
+from gitwatchd.wire.address import ANOTHER_RUNS, Places, places
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ Keeps the git status of this user's repositories warm and answers `gitwatch`.
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code: 0 stopped when told, 1 could not start or another daemon runs, 2 usage."""
+    """The exit code: 0 stopped when told, 1 could not start, 2 usage, ANOTHER_RUNS."""
     try:
         foreground, state_dir = _parse(arguments)
     except UserError as error:
@@ -105,7 +105,8 @@ def _serve(*, foreground: bool, state_dir: bytes | None) -> int:
     lock = DaemonLock(where.lock)
     if not lock.acquire():
         _log.info("another daemon runs")
-        return 0 if not foreground else _already_running(where)
+        _tell_who_runs(where, state_dir)
+        return ANOTHER_RUNS
     try:
         return _run_daemon(where)
     finally:
@@ -134,11 +135,13 @@ def _run_daemon(where: Places) -> int:
         raise
 
 
-def _already_running(where: Places) -> int:
+def _tell_who_runs(where: Places, state_dir: bytes | None) -> None:
+    import shlex
+
     holder = read_holder(where.lock)
     who = "another daemon" if holder is None else f"another daemon (pid {holder})"
-    print(f"gitwatchd: {who} holds {os.fsdecode(where.lock)}", file=sys.stderr)
-    return 1
+    command = "gitwatch" if state_dir is None else f"gitwatch --state-dir {shlex.quote(os.fsdecode(state_dir))}"
+    print(f"gitwatchd: {who} holds {os.fsdecode(where.lock)}\n`{command} daemon stop` ends it", file=sys.stderr)
 
 
 def _make_private(directory: bytes) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_NAMES = ("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TMPDIR")
 
+ANOTHER_RUNS = 3
+"""`gitwatchd` exits with this (refused) where another daemon has these places: for a client no failure, it connects to
+that one."""
+
 MAX_SOCKET_PATH_BYTES = 100
 """sun_path holds 108 bytes on Linux and 104 on macOS, the final NUL included."""
 

@@ -21,7 +21,7 @@ from gitwatchd.daemon.lock import DaemonLock
 from gitwatchd.loop import Loop
 from gitwatchd.server.listener import Listener, bind_socket
 from gitwatchd.server.session import Session
-from gitwatchd.wire.address import places
+from gitwatchd.wire.address import ANOTHER_RUNS, places
 from gitwatchd.wire.rpc import UNKNOWN_METHOD, Request
 
 
@@ -34,7 +34,7 @@ def main() -> int:
     where = places(os.environ, os.getuid(), os.fsencode(directory))
     lock = DaemonLock(where.lock)
     if not lock.acquire():
-        return 0
+        return ANOTHER_RUNS
     if (directory / "broken").exists():
         sys.stderr.write("Traceback and more\nthe disk is on fire\n")
         return 1
