@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from gitwatchd.analysis.fixtures import WorktreesAround
 from gitwatchd.analysis.job import analyse
 from gitwatchd.analysis.unsaved import ANALYSIS_S, Question, find_unsaved, places_elsewhere
 from gitwatchd.git.directory import list_directory
@@ -48,6 +49,7 @@ def find_left_out(
     """
     mounts = read_mounts().types
     found: dict[bytes, LeftOut] = {}
+    around = WorktreesAround(index_cache, ANALYSIS_S)
     told = set(git_dirs)
     shared = set(common_dirs)
     for place in _walk(tops, lambda path: path in mounts or skip(path)):
@@ -61,7 +63,7 @@ def find_left_out(
             if one.git_dir in told:
                 continue
             told.add(one.git_dir)
-            row, looked_at = _look(one, one.common_dir not in shared, index_cache)
+            row, looked_at = _look(one, one.common_dir not in shared, index_cache, around)
             shared.add(one.common_dir)
             told |= looked_at
             if row is not None:
@@ -69,7 +71,9 @@ def find_left_out(
     return [row for path, row in sorted(found.items())]
 
 
-def _look(location: Location, shared: bool, index_cache: bytes) -> tuple[LeftOut | None, frozenset[bytes]]:
+def _look(
+    location: Location, shared: bool, index_cache: bytes, around: WorktreesAround
+) -> tuple[LeftOut | None, frozenset[bytes]]:
     outcome = analyse(Job(location, index_cache, ANALYSIS_S, trusted=None))
     if isinstance(outcome, Gone):
         return None, frozenset()
@@ -80,6 +84,8 @@ def _look(location: Location, shared: bool, index_cache: bytes) -> tuple[LeftOut
     elif isinstance(outcome, Failed | Unsafe):
         state = State.UNSAFE if isinstance(outcome, Unsafe) else State.FAILED
         reasons = (Reason("unchecked", note=f"{state}: {outcome.reason}"), *reasons)
+    if reasons and around.hold(location):
+        reasons, state = (), State.FRESH
     return LeftOut(location.path, state, fetched_at, reasons), finding.git_dirs
 
 

@@ -502,6 +502,49 @@ def test_what_no_list_shows_is_looked_for(gitwatch: Gitwatch, tmp_path: Path) ->
     assert set(told(alone)) == {"unchecked"}
 
 
+def fixture_in(git: Git, world: World) -> Path:
+    """A bare repository among the tracked files of another, with the directories that git would leave out."""
+    Git(world.remotes)("clone", "-q", "--bare", world.origin.path, git.path / "tests/some.git")
+    for directory, below, files in os.walk(git.path / "tests/some.git"):
+        if not below and not files:
+            write(Path(directory) / ".gitkeep", b"")
+    fixture = Git(git.path / "tests/some.git")
+    fixture("remote", "remove", "origin")
+    git("add", "-A")
+    git("commit", "-qm", "fixture")
+    git("push", "-q", "origin", "HEAD:fixtures")
+    return fixture.path
+
+
+def test_a_bare_repository_of_tracked_files_is_saved_with_them(gitwatch: Gitwatch, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    git = world.clone("repo")
+    fixture = fixture_in(git, world)
+
+    def found() -> dict[str, list[str]]:
+        repos = json.loads(gitwatch("unsaved", "--json", world.top).stdout)
+        return {repo["path"].removeprefix(f"{world.top}/"): told(repo) for repo in repos}
+
+    nothing, alone = ["no_remote:main 1", "no_remote:side 1"], "repo/tests/some.git"
+    assert found() == {"repo": [], alone: []}
+    git("update-index", "--assume-unchanged", "tests/some.git/HEAD")
+    assert found()[alone] == nothing, "git was told not to look"
+    git("update-index", "--no-assume-unchanged", "tests/some.git/HEAD")
+    write(fixture / "config.old", b"")
+    assert found() == {"repo": ["uncommitted 0/0/1"], alone: nothing}
+    write(git.path / ".git/info/exclude", b"*.old\n")
+    assert found() == {"repo": [], alone: nothing}, "ignored is not tracked"
+    (fixture / "config.old").unlink()
+    write(fixture / "description", b"changed")
+    assert found() == {"repo": ["uncommitted 0/1/0"], alone: nothing}
+    git("checkout", "-q", ".")
+    write(fixture / "objects/info/alternates", os.fsencode(world.origin.path / ".git/objects") + b"\n")
+    git("add", "-A")
+    git("commit", "-qm", "borrows")
+    git("push", "-q", "origin", "HEAD:fixtures")
+    assert found() == {"repo": [], alone: nothing}, "what it borrows lies elsewhere"
+
+
 def test_exit_code_and_table(gitwatch: Gitwatch, worlds: dict[str, Path], tmp_path: Path) -> None:
     done = gitwatch("unsaved", worlds["all_is_pushed"])
     assert (done.returncode, done.stdout, done.stderr) == (0, b"1 repository: nothing exists only here\n", b"")
