@@ -369,7 +369,7 @@ class Methods:
         self._fleet.refresh(named.scope)
 
         def tell(answer: Answer) -> None:
-            answer = named.kept(answer)
+            answer = _kept_strictly(named, answer)
             states = Counter(standing.state for _repository, standing in answer.repositories)
             session.reply(
                 request.id,
@@ -387,11 +387,11 @@ class Methods:
         named = _name_strictly(self._fleet, request, options)
 
         def compare(first: Answer) -> None:
-            first = named.kept(first)
+            first = _kept_strictly(named, first)
             before = {r.path: (r.generation, r.outcome) for r, _standing in first.repositories}
 
             def tell(second: Answer) -> None:
-                second = named.kept(second)
+                second = _kept_strictly(named, second)
                 differences, compared = [], 0
                 for repository, _standing in second.repositories:
                     generation, outcome = before.get(repository.path, (None, None))
@@ -466,9 +466,19 @@ class Methods:
 def _name_strictly(fleet: Fleet, request: Request, options: Mapping[str, Any]) -> Named:
     """The repositories of a request that is refused when one of its paths or groups stands for nothing."""
     named = name_with_groups(fleet, paths_of(request.params), options)
+    _refuse(named)
+    return named
+
+
+def _kept_strictly(named: Named, answer: Answer) -> Answer:
+    answer = named.kept(answer)
+    _refuse(named)
+    return answer
+
+
+def _refuse(named: Named) -> None:
     for error in named.errors:
         raise EnvironmentFailure(f"{os.fsdecode(path_of(error['path']))}: {error['reason']}", error["hint"])
-    return named
 
 
 def _waiting_options(options: Mapping[str, Any]) -> tuple[float | None, int | None, bool]:

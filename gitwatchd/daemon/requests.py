@@ -80,6 +80,10 @@ def columns_of(options: Mapping[str, Any], known: Sequence[str], start: Sequence
         raise UserError(f"there is no column {str(error)!r:.80}", f"one of: {', '.join(known)}") from None
 
 
+_TAKEN = "no longer watched: it was taken from the roots while it was asked about"
+_ASK_AGAIN = "ask again to have it watched"
+
+
 @dataclass(slots=True)
 class Named:
     """What the paths of a request stand for."""
@@ -89,8 +93,13 @@ class Named:
     """Paths that stand for nothing: `{path, reason, hint}`."""
     keep: Callable[[RepoPath], bool] | None = None
     """Of the scope only these; None: all."""
+    taken: Callable[[], list[bytes]] = list
+    """Of the directories that were named, those that are no longer watched."""
 
     def kept(self, answer: Answer) -> Answer:
+        """What of the answer is meant. A directory that was taken from the roots meanwhile becomes an error: that there
+        is no repository would be said of one that nobody looks at."""
+        self.errors += [{"path": text_or_bytes(top), "reason": _TAKEN, "hint": _ASK_AGAIN} for top in self.taken()]
         if self.keep is None:
             return answer
         return Answer(
@@ -153,7 +162,7 @@ def name_all(fleet: Fleet, paths: list[bytes], *, include_ignored: bool = False)
         if not fleet.roots.cover(top) or (include_ignored and not _includes_ignored(fleet, top)):
             fleet.decisions.add_root(top, kind, permanent=False, include_ignored=include_ignored)
         tops[top] = None
-    return Named(Scope(tuple(tops)), errors)
+    return Named(Scope(tuple(tops)), errors, taken=lambda: [top for top in tops if not fleet.roots.cover(top)])
 
 
 def _includes_ignored(fleet: Fleet, top: bytes) -> bool:

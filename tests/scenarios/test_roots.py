@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
+from gitwatchd.wire.rpc import Decoder, Response, encode_request
 from tests.scenarios.commands import Gitwatch, HangingGit, for_git_alone
 from tests.zoo.commands import Git, judge, new_repository
 from tests.zoo.daemon import Daemon
@@ -61,6 +63,32 @@ def test_roots_are_added_listed_and_removed(gitwatch: Gitwatch, root: Path, tmp_
     assert gitwatch("roots", "rm", root / "gone").returncode == 0
     assert gitwatch("daemon", "restart").returncode == 0
     assert [r["name"] for r in gitwatch.reports()] == ["elsewhere"]
+
+
+@pytest.mark.parametrize("method", ["status", "render", "refresh", "verify", "unsaved"])
+def test_a_directory_that_is_taken_from_the_roots_while_it_is_asked_about(
+    daemon: Daemon, root: Path, method: str
+) -> None:
+    """To say that there is no repository, and nothing that differs, would be an answer about something else."""
+    params = ["status", {"paths": [str(root)]}] if method == "render" else [[str(root)]]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(daemon.places.socket)
+        client.settimeout(30)
+        # The first is not answered at once: it is for another thread to look for repositories there.
+        client.sendall(encode_request(1, method, params) + encode_request(2, "roots.remove", [str(root)]))
+        decoder, answers = Decoder(1 << 20), {}
+        while len(answers) < 2:
+            answers.update({each.id: each for each in decoder.feed(client.recv(1 << 16)) if isinstance(each, Response)})
+    assert answers[2].result is True
+    reason = "no longer watched: it was taken from the roots while it was asked about"
+    if method in ("refresh", "verify"):
+        assert answers[1].error[1] == f"{root}: {reason}\nask again to have it watched"
+    elif method == "render":
+        assert answers[1].result["notes"] == [f"{root}: {reason}"] and answers[1].result["failed"] == 1
+        assert answers[1].result["text"] == ""
+    else:
+        (error,) = answers[1].result["errors"]
+        assert error == {"path": str(root), "reason": reason, "hint": "ask again to have it watched"}
 
 
 def test_a_root_that_appears_later(gitwatch: Gitwatch, tmp_path: Path) -> None:
