@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import sys
 
+from gitwatch.prompt import is_utf8
 from gitwatchd.errors import EnvironmentFailure
 
 STDOUT = 1
 STDERR = 2
 
-_ASCII_FORMS = {**dict.fromkeys(map(ord, "↑⇡"), "^"), **dict.fromkeys(map(ord, "↓⇣"), "v"), ord("…"): "~"}
-"""For a terminal that is not UTF-8; everything else that it lacks becomes `?`."""
+_ASCII_FORMS = str.maketrans("↑⇡↓⇣⇠⇢…", "^^vv<>~")
+"""For a terminal that is not UTF-8, each as wide as what it stands for."""
 
 
 class OutputClosed(Exception):
@@ -46,11 +47,14 @@ def write_text(text: str | bytes) -> None:
 
 
 def encoded(text: str) -> bytes:
-    """`text` in the encoding of this locale; what that lacks is replaced."""
+    """`text` in the encoding of this locale; what that lacks is replaced. In the locale C names stay as they are on the
+    disk, and only our own signs are ASCII."""
+    if text.isascii():
+        return text.encode()
     encoding = sys.stdout.encoding if sys.stdout else "utf-8"
-    if encoding.lower().replace("-", "") == "utf8":
-        return text.encode(errors="replace")
-    return text.translate(_ASCII_FORMS).encode(encoding, "replace")
+    if encoding.lower().replace("-", "") != "utf8" or not is_utf8(os.environb):
+        text = text.translate(_ASCII_FORMS)
+    return text.encode(encoding, "replace")
 
 
 def complain(message: str, hint: str = "") -> None:
@@ -59,7 +63,7 @@ def complain(message: str, hint: str = "") -> None:
     if hint:
         lines += f"  {plain(hint)}\n"
     try:
-        os.write(STDERR, lines.encode(errors="replace"))
+        os.write(STDERR, encoded(lines))
     except OSError:
         pass
 

@@ -193,8 +193,25 @@ def _binary(data: bytes) -> bytes:
 
 
 def is_utf8(environ: "Mapping[bytes, bytes]") -> bool:
-    values = (environ.get(name, b"") for name in (b"LC_ALL", b"LC_CTYPE", b"LANG"))
-    return next(filter(None, values), b"").lower().replace(b"-", b"").endswith(b"utf8")
+    """Whether the locale of this process's environment is."""
+    said = environ.get(b"LC_ALL") or _character_locale(environ) or environ.get(b"LANG", b"")
+    return said.lower().replace(b"-", b"").endswith(b"utf8")
+
+
+def _character_locale(environ: "Mapping[bytes, bytes]") -> bytes:
+    name = b"LC_CTYPE"
+    if not sys.flags.utf8_mode:
+        return environ.get(name, b"")
+    # Python found the locale C, and put another one into this variable before anybody could look.
+    try:
+        fd = posix.open("/proc/self/environ", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            given = posix.read(fd, 1 << 21)
+        finally:
+            posix.close(fd)
+    except OSError:
+        return b""
+    return next((word[len(name) + 1 :] for word in given.split(b"\0") if word.startswith(name + b"=")), b"")
 
 
 def _ask(path: bytes, frame: bytes, deadline: float) -> bytes:

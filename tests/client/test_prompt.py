@@ -83,7 +83,9 @@ def test_template_formats_and_locale(real: Daemon, prompt: Prompt, repository: C
         "text": "\x1b[1m50%#é\x1b[0m⇡\n", "zsh": "%{\x1b[1m%}50%%#é%{\x1b[0m%}⇡\n",
         "tmux": "#[bold]50%##é#[default]⇡\n",
     }  # fmt: skip
-    assert prompt(git.path, *asked, LC_ALL="C").stdout == b"\x1b[1m50%#?\x1b[0m^\n"
+    # Python replaces LC_CTYPE where the locale is C, or one that this machine has not.
+    for locale in ({"LC_ALL": "C"}, {"LANG": "C"}, {"LC_CTYPE": "C"}, {"LANG": "xx_XX.ISO-8859-1"}):
+        assert prompt(git.path, *asked, **locale).stdout == b"\x1b[1m50%#?\x1b[0m^\n", locale
 
 
 def test_mistakes_are_told(real: Daemon, prompt: Prompt, repository: Callable[..., Git]) -> None:

@@ -160,6 +160,21 @@ def test_not_a_terminal_gets_neither_progress_nor_colour_and_a_latin1_locale_no_
     assert gitwatch("status", PYTHONIOENCODING="latin-1").stdout == b"TABLE ^2\n"
 
 
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LANG": "C"}, {"LANG": "xx_XX.ISO-8859-1"}])
+def test_a_locale_that_is_not_utf8_gets_signs_of_ascii_and_names_as_they_are(
+    daemon: FakeDaemon, gitwatch: Gitwatch, locale: dict[str, str]
+) -> None:
+    daemon.answers["render"] = {
+        "result": {**VIEW, "text": "caf\u00e9 \u21e32\u21e11 \u2026\n", "notes": ["caf\u00e9 \u2026"]}
+    }
+    daemon.start()
+    done = gitwatch("status", **locale)
+    assert done.stdout == "caf\u00e9 v2^1 ~\n".encode()
+    assert done.stderr == "gitwatch: caf\u00e9 ~\n".encode()
+    done = gitwatch("status", PYTHONIOENCODING="latin-1", **locale)
+    assert (done.stdout, done.stderr) == (b"caf\xe9 v2^1 ~\n", b"gitwatch: caf\xe9 ~\n")
+
+
 def test_progress_on_a_terminal_is_gone_when_done(daemon: FakeDaemon) -> None:
     from gitwatch.progress import Progress
 
