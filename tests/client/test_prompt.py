@@ -283,5 +283,5 @@ def test_an_absent_daemon_is_started_for_the_next_prompt(repository: Callable[..
         wait_until(lambda: ask("--timeout", "30").stdout == b"main\n", what="a line")
     finally:
         with Client(os.fsencode(socket)) as client:
-            client.call("shutdown")
-    wait_until(lambda: not socket.exists(), what="the daemon ends")
+            client.end_daemon()
+    assert not socket.exists()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from gitwatch.link import wait_gone
 
 from tests.shells.terminal import SHELLS, Terminal, lacks
 from tests.zoo.commands import Git
@@ -242,11 +243,7 @@ def own_runtime(tmp_path: Path) -> Iterator[Path]:
     yield directory
     for pid in _daemons(directory):
         os.kill(pid, signal.SIGTERM)
-        wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists() or _is_zombie(pid), what="the daemon ends")
-
-
-def _is_zombie(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
+        assert wait_gone(pid, 10.0), "the daemon does not end"
 
 
 def _daemons(runtime: Path) -> list[int]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gitwatch.link import wait_gone
+
 from gitwatchd.errors import DaemonUnavailable
 from gitwatchd.model.report import text_or_bytes
 from gitwatchd.wire.address import Places, places
@@ -63,6 +65,12 @@ class Client:
         assert answer["errors"] == []
         repos: list[dict[str, Any]] = answer["repos"]
         return repos
+
+    def end_daemon(self) -> None:
+        """Its socket goes first. Until its process has ended, too, it writes into HOME, if it is the user's own: into
+        what the next test clears away."""
+        self.call("shutdown")
+        assert wait_gone(int(self.hello["pid"]), 10.0), "the daemon does not end"
 
     def close(self) -> None:
         self._connection.close()
