@@ -49,13 +49,17 @@ def status_on_copy(git: Git, snapshot: IndexSnapshot, cache: bytes) -> bytes:
     return answer.stdout
 
 
-def state_of(top: Path) -> dict[bytes, tuple[object, ...]]:
-    """Everything that a write, a lock, a chmod or a touch would change, of every file and directory."""
+def state_of(path: bytes | str) -> tuple[object, ...]:
+    """Everything that a write, a lock, a chmod or a touch would change; not when somebody last read it."""
+    s = os.lstat(path)
+    return (s.st_ino, s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+
+
+def states_below(top: Path) -> dict[bytes, tuple[object, ...]]:
     found = {}
     for directory, _, files in os.walk(os.fsencode(top)):
         for path in (directory, *(os.path.join(directory, name) for name in files)):
-            s = os.lstat(path)
-            found[path] = (s.st_ino, s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+            found[path] = state_of(path)
     return found
 
 
@@ -85,15 +89,15 @@ def test_a_refreshed_copy_is_kept_and_used_and_the_users_files_stay_untouched(
     age(git, "a", "b", "sub/c")
     make_stat_dirty(git, "a", "sub/c")
     (git.path / "b").write_bytes(b"other")
-    before = state_of(git.path)
+    before = states_below(git.path)
     snapshot = snapshot_of(git)
     assert status_on_copy(git, snapshot, cache) == judge(git.path)
     (kept,) = copies(cache)
-    refreshed = os.stat(kept)
+    refreshed = state_of(kept)
     assert status_on_copy(git, snapshot, cache) == judge(git.path)
     assert copies(cache) == [kept]
-    assert os.stat(kept) == refreshed, "nothing was left to refresh: the copy saved the work"
-    assert state_of(git.path) == before
+    assert state_of(kept) == refreshed, "nothing was left to refresh: the copy saved the work"
+    assert states_below(git.path) == before
 
 
 def test_a_copy_that_git_left_as_it_was_is_dropped(
