@@ -2,7 +2,8 @@
 
 libgit2 follows a delta to its base, and that to its own, without looking whether it was there before: a pack that an
 archive brings with it can send it in a circle, for ever and with the interpreter's lock held. So the chain is followed
-here first; only its headers are read, no object.
+here first, by its headers. An object that is no delta is read here: HEAD's commit and its tree, of most packs, and then
+there is no need of libgit2 (its import takes as long as thirty repositories).
 
 Owns: the pack indexes and packs of one object directory and its alternates, opened at first use and given back by
 `close`. Runs: one thread at a time. Raises ChainUnknown, ChainEndless.
@@ -15,7 +16,9 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 from gitwatchd.errors import EnvironmentFailure
@@ -35,6 +38,7 @@ _DEEPEST_ALTERNATES = 5
 """As libgit2 has it."""
 _LONGEST_ALTERNATES_BYTES = 1 << 16
 _OFFSET_DELTA, _NAMED_DELTA = 6, 7
+_WHOLE = {1: b"commit", 2: b"tree", 3: b"blob", 4: b"tag"}
 _TABLE_OF_CONTENTS = b"\xfftOc\0\0\0\2"
 _LARGE = 1 << 31
 _FEW = 32
@@ -110,21 +114,30 @@ class DeltaChains:
         self._alone = []
         self._multiple = []
 
+    def read_whole(self, oid: bytes, largest: int) -> tuple[bytes, bytes] | None:
+        """Type and content of an object that a pack has as it is; None for a delta, for one that is larger, or that is
+        not what its name says. Raises ChainUnknown. `oid`: raw."""
+        with _damage_told():
+            for pack, place in self._find(oid):
+                found = _read_whole(pack.raw, place, largest)
+                # As libgit2 does: an index can give any object any name.
+                if found is not None and _name_of(*found) == oid:
+                    return found
+        return None
+
     def check(self, oid: bytes) -> None:
         """Raises unless it comes to an end in each pack that has the object. `oid`: raw."""
-        try:
-            places = list(self._places(oid))
-            if not places:
-                # Loose in an alternate; or in a pack that was not there when the others were opened.
-                self.close()
-                places = list(self._places(oid))
-            for pack, place in places:
+        with _damage_told():
+            for pack, place in self._find(oid):
                 _follow(pack, place)
-        except (struct.error, IndexError, KeyError, ValueError) as error:
-            raise ChainUnknown(f"a pack or its index is damaged: {error}") from None
-        except OSError as error:
-            raise_if_exhausted(error)
-            raise ChainUnknown(f"a pack cannot be opened: {error.strerror}") from None
+
+    def _find(self, oid: bytes) -> list[tuple[_Pack, int]]:
+        places = list(self._places(oid))
+        if not places:
+            # Loose in an alternate; or in a pack that was not there when the others were opened.
+            self.close()
+            places = list(self._places(oid))
+        return places
 
     def _places(self, oid: bytes) -> Iterator[tuple[_Pack, int]]:
         if self._packs is None:
@@ -160,6 +173,50 @@ class DeltaChains:
         self._alone = list(packs.values())
 
 
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    try:
+        yield
+    except (struct.error, IndexError, KeyError, ValueError) as error:
+        raise ChainUnknown(f"a pack or its index is damaged: {error}") from None
+    except OSError as error:
+        raise_if_exhausted(error)
+        raise ChainUnknown(f"a pack cannot be opened: {error.strerror}") from None
+
+
+def _header(raw: mmap.mmap, place: int) -> tuple[int, int, int]:
+    """(type, size, where what follows begins)."""
+    byte = raw[place]
+    kind, size, shift, at = byte >> 4 & 7, byte & 0x0F, 4, place + 1
+    while byte & 0x80:
+        if at - place >= _LONGEST_HEADER_BYTES:
+            raise ChainUnknown("a pack has an object that is larger than there can be one")
+        byte = raw[at]
+        size |= (byte & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+    return kind, size, at
+
+
+def _read_whole(raw: mmap.mmap, place: int, largest: int) -> tuple[bytes, bytes] | None:
+    number, size, at = _header(raw, place)
+    kind = _WHOLE.get(number)
+    if kind is None or size > largest:
+        return None
+    stream = zlib.decompressobj()
+    try:
+        # No more of the pack than zlib makes of so many bytes at worst, and one byte more than there should be.
+        content = stream.decompress(raw[at : at + size + (size >> 10) + 64], size + 1)
+    except zlib.error:
+        return None
+    return (kind, content) if stream.eof and len(content) == size else None
+
+
+def _name_of(kind: bytes, content: bytes) -> bytes:
+    import hashlib
+
+    return hashlib.sha1(b"%s %d\0%s" % (kind, len(content), content), usedforsecurity=False).digest()
+
+
 def _follow(pack: _Pack, place: int) -> None:
     raw, good = pack.raw, pack.good
     seen: set[int] = set()
@@ -167,15 +224,7 @@ def _follow(pack: _Pack, place: int) -> None:
         if place in seen or len(seen) > _LONGEST:
             raise ChainEndless("a pack has an object that is made of itself")
         seen.add(place)
-        at = place
-        byte = raw[at]
-        kind = byte >> 4 & 7
-        while byte & 0x80:
-            at += 1
-            byte = raw[at]
-            if at - place >= _LONGEST_HEADER_BYTES:
-                raise ChainUnknown("a pack has an object that is larger than there can be one")
-        at += 1
+        kind, _, at = _header(raw, place)
         if kind == _OFFSET_DELTA:
             back, _ = parse_offset(raw, at)
             if not 0 < back < place:

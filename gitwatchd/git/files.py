@@ -24,6 +24,10 @@ def raise_if_exhausted(error: OSError) -> None:
         raise error
 
 
+_SMALL_BYTES = 4095
+"""Files of /proc say that they are empty, and want to be read in one go."""
+
+
 def open_unblocked(path: bytes, flags: int = 0) -> io.FileIO:
     """For reading, unbuffered; it may be no regular file: `os.fstat` tells. `flags` as of `os.open`. Raises OSError.
 
@@ -39,10 +43,17 @@ def read_regular(path: bytes, limit: int, flags: int = 0) -> bytes:
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
     try:
-        mode = os.fstat(fd).st_mode
+        found = os.fstat(fd)
+        mode = found.st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a directory refuses to be read in better words
             raise OSError(errno.EINVAL, "not a regular file", path)
-        return os.read(fd, limit)
+        # Not `limit` at once: the interpreter takes that much memory for it, and 64 MB to map, cut short and unmap are
+        # most of what a small file costs.
+        wanted = min(limit, max(found.st_size, _SMALL_BYTES) + 1)
+        raw = os.read(fd, wanted)
+        if len(raw) == wanted < limit:
+            raw += os.read(fd, limit - wanted)  # it has grown since
+        return raw
     finally:
         os.close(fd)
 

@@ -6,7 +6,7 @@ Invariant: types and exceptions of pygit2 do not leave; a read that fails is Obj
 Invariant: only objects are read through libgit2, never its index, refs, config or status; so what libgit2
 cannot open as a repository (reftable, another owner's) is read all the same. What its object database cannot
 read as git does (sha256, replaced or grafted objects) is asked of git, through the same functions.
-Never: writes; imports pygit2 before it is needed (70-100 ms; a loose object needs only zlib).
+Never: writes; imports pygit2 before it is needed (70-100 ms; what is loose, or no delta, needs only zlib).
 
 Commits and tags are named in hex, as refs and headers have them; trees and their entries by raw bytes, as
 the index has them. `refs/replace`, `info/grafts` and the object format are looked at when the handle is
@@ -286,14 +286,18 @@ class Objects:
         return words[1], rest[: int(words[2])]
 
     def _read_packed(self, oid: bytes) -> tuple[bytes, bytes]:
-        import pygit2
-
         try:
-            self._chains.check(bytes.fromhex(oid.decode()))
+            raw = bytes.fromhex(oid.decode())
+            whole = self._chains.read_whole(raw, _LARGEST_OBJECT_BYTES)
+            if whole is not None:
+                return whole
+            self._chains.check(raw)
         except ChainUnknown:
             return self._read_by_git(oid)
         except (ChainEndless, ValueError) as error:
             raise ObjectsUnreadable(f"object {oid.decode()} cannot be read: {error}") from error
+        import pygit2
+
         try:
             size = self._odb().read_header(oid.decode())[1]
             if size > _LARGEST_OBJECT_BYTES:

@@ -135,3 +135,54 @@ def test_a_number_without_end(git: Git, what: str) -> None:
     chains.close()
     with pytest.raises(ChainUnknown, match="larger than" if what == "size" else "64 bits"):
         chains.check(oid)
+
+
+def test_what_is_no_delta_is_read_as_git_has_it(git: Git) -> None:
+    git("tag", "-am", "of the last", "annotated")
+    (git.path / "empty").touch()
+    git("add", "empty")
+    git("commit", "-qm", "an empty file")
+    git("repack", "-adfq", "--depth=90", "--window=90")
+    listing = "--batch-check=%(objectname) %(objecttype) %(deltabase) %(objectsize)"
+    chains = DeltaChains(os.fsencode(git.path / ".git/objects"))
+    whole: dict[bytes, int] = {}
+    for line in git("cat-file", "--batch-all-objects", listing).splitlines():
+        oid, kind, base, size = line.split()
+        found = chains.read_whole(bytes.fromhex(oid.decode()), 1 << 20)
+        if base.strip(b"0"):
+            assert found is None
+            continue
+        whole[kind] = whole.get(kind, 0) + 1
+        assert found == (kind, git("cat-file", kind.decode(), oid.decode()))
+        assert chains.read_whole(bytes.fromhex(oid.decode()), int(size) - 1) is None, "it is larger than that"
+    assert set(whole) == {b"commit", b"tree", b"blob", b"tag"}
+    assert chains.read_whole(b"\xab" * 20, 1 << 20) is None
+
+
+@pytest.mark.parametrize("damage", ["other name", "cut short", "endless size", "wrong size"])
+def test_what_is_not_what_its_name_says_is_not_read(git: Git, damage: str) -> None:
+    git("repack", "-adfq")
+    (path,) = (git.path / ".git/objects/pack").glob("*.pack")
+    head = bytes.fromhex(git("rev-parse", "HEAD").decode().strip())
+    chains = DeltaChains(os.fsencode(git.path / ".git/objects"))
+    ((_, place),) = chains._places(head)
+    damaged = path.with_suffix(".idx") if damage == "other name" else path
+    raw = bytearray(damaged.read_bytes())
+    asked = head
+    if damage == "other name":
+        asked = head[:-1] + bytes([head[-1] ^ 1])  # in the same order among the others
+        raw = raw.replace(head, asked, 1)
+    elif damage == "cut short":
+        del raw[place + 20 :]
+    elif damage == "endless size":
+        raw[place:] = b"\xff" * (len(raw) - place)
+    else:
+        raw[place] ^= 1
+    damaged.chmod(0o600)
+    damaged.write_bytes(raw)
+    chains.close()
+    if damage == "endless size":
+        with pytest.raises(ChainUnknown, match="larger than"):
+            chains.read_whole(asked, 1 << 20)
+    else:
+        assert chains.read_whole(asked, 1 << 20) is None

@@ -70,3 +70,19 @@ def test_the_first_bytes_of_a_file(tmp_path: Path) -> None:
     assert read_regular(path + b".link", 4) == b"0123"
     with pytest.raises(OSError):  # noqa: PT011  its number depends on the system
         read_regular(path + b".link", 4, os.O_NOFOLLOW)
+
+
+@pytest.mark.parametrize("size", [0, 10, 4095, 4096, 10_000])
+def test_a_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    (tmp_path / "x").write_bytes(b"." * size)
+    look = os.fstat
+
+    def grow(fd: int) -> os.stat_result:
+        seen = look(fd)
+        with (tmp_path / "x").open("ab") as file:
+            file.write(b"+" * 5_000)
+        return seen
+
+    monkeypatch.setattr(os, "fstat", grow)
+    assert read_regular(os.fsencode(tmp_path / "x"), 1 << 20) == b"." * size + b"+" * 5_000
+    assert len(read_regular(os.fsencode(tmp_path / "x"), 12_000)) == min(size + 10_000, 12_000)
