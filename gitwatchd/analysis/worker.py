@@ -1,21 +1,22 @@
 """A worker process: `python -m gitwatchd.analysis.worker`; its stdin is a socket for jobs and outcomes.
 
-Owns: nothing that outlives a job. Runs: a process of its own, one job at a time on the main thread; a second
-thread reads the socket, so that the end of the daemon ends a worker in the middle of a job, and its git child
-with it. A frame is four bytes of length (big endian) and that many of MessagePack: `[number, job]` in,
-`[number, outcome, traceback or None]` out, in the order of the jobs.
+Owns: nothing that outlives a job. Runs: a process of its own, one job at a time on the main thread; a second thread
+waits for the end of the daemon, which ends a worker in the middle of a job, and its git child with it. A frame is four
+bytes of length (big endian) and that many of MessagePack: `[number, job]` in, `[number, outcome, traceback or None]`
+out, in the order of the jobs.
 Invariant: a bug in a job is answered like any job, with its traceback; the worker goes on.
 """
 
 from __future__ import annotations
 
 import os
-import queue
+import select
 import socket
 import struct
 import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, assert_never
 
 import msgpack
@@ -154,10 +155,11 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(null, 0)
     os.close(null)
-    jobs: queue.SimpleQueue[tuple[int, Work]] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(sock, jobs), daemon=True).start()
-    while True:
-        number, work = jobs.get()
+    threading.Thread(target=_end_with_daemon, args=(sock,), daemon=True).start()
+    if not select.select([sock], [], [], 0)[0]:
+        # Started before there was work: what most of it needs, while nobody waits.
+        import gitwatchd.analysis.job  # noqa: F401
+    for number, work in _jobs(sock):
         try:
             frame = encode_frame([number, outcome_to_wire(_perform(work)), None])
         except Exception as bug:  # noqa: BLE001 - one of the four seams of errors.py: a bug ends its job only
@@ -167,6 +169,14 @@ def main() -> None:
             sock.sendall(frame)
         except OSError:
             return  # the daemon is gone
+
+
+def _jobs(sock: socket.socket) -> Iterator[tuple[int, Work]]:
+    frames = Frames()
+    with suppress(OSError):  # a reset: the daemon is as gone as after an orderly end
+        while data := sock.recv(_CHUNK_BYTES):
+            for number, work in frames.feed(data):
+                yield number, work_from_wire(work)
 
 
 def _perform(work: Work) -> Result:
@@ -180,16 +190,14 @@ def _perform(work: Work) -> Result:
     return survey(work) if isinstance(work, Survey) else probe(work)
 
 
-def _receive(sock: socket.socket, jobs: queue.SimpleQueue[tuple[int, Work]]) -> None:
+def _end_with_daemon(sock: socket.socket) -> None:
+    """Sleeps until the other end is closed. What can be read does not wake it: a thread that takes each job from the
+    socket and hands it on costs an eighth of a small repository's analysis."""
     from gitwatchd.git.child import end_running_children
 
-    frames = Frames()
-    try:
-        while data := sock.recv(_CHUNK_BYTES):
-            for number, work in frames.feed(data):
-                jobs.put((number, work_from_wire(work)))
-    except OSError:
-        pass  # a reset: the daemon is as gone as after an orderly end
+    poller = select.poll()
+    poller.register(sock, 0)  # POLLHUP and POLLERR are told in any case
+    poller.poll()
     end_running_children(for_good=True)
     # Not sys.exit: the main thread may hang in a call on a dead mount.
     os._exit(0)
