@@ -15,15 +15,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from gitwatchd.analysis.process import WorkerProcess
 from gitwatchd.analysis.worker import Frames, encode_frame, outcome_from_wire, work_to_wire
 from gitwatchd.loop import Loop, Timer
 from gitwatchd.model.repository import Failed, Probe, Result, Work, place_of
@@ -45,6 +44,8 @@ _CHUNK_BYTES = 1 << 20
 _ATTEMPTS = 2
 _BUSY_LOAD = 4
 """Runnable tasks of others a core. No lower: the load of the last minute says little about the next second."""
+_LOAD_S = 1.0
+_CORES = os.cpu_count() or 1
 _MAX_STUCK = 8
 """Beyond that the machine has worse troubles than one dead mount."""
 _NO_ANSWER = Failed("its file system does not answer", "see: gitwatch doctor")
@@ -71,25 +72,8 @@ class _Task:
 class _Worker:
     __slots__ = ("deadline", "frames", "idle", "process", "sock", "tasks")
 
-    def __init__(self) -> None:
-        self.sock, theirs = socket.socketpair()
-        self.sock.setblocking(False)
-        try:
-            # -P: the current directory is no place to import from. A session of its own: a terminal's Ctrl-C
-            # is the daemon's to handle, and by the session what a worker started is found when it is killed.
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "gitwatchd.analysis.worker"],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                cwd="/",
-                close_fds=False,
-                start_new_session=True,
-            )
-        except OSError:
-            self.sock.close()
-            raise
-        finally:
-            theirs.close()
+    def __init__(self, started: WorkerProcess) -> None:
+        self.process, self.sock = started.process, started.sock
         self.frames = Frames()
         self.tasks: deque[_Task] = deque()
         self.deadline: Timer | None = None
@@ -123,6 +107,7 @@ class Pool:
         """Those with a job in hand, and the timer that takes it for slow; None: it is."""
         self._backlog: deque[_Task] = deque()
         self._submitted = 0
+        self._last_load, self._load_until = 0.0, 0.0
         self._on_room = on_room
 
     def capacity(self) -> int:
@@ -133,6 +118,10 @@ class Pool:
     def pending(self) -> int:
         """Jobs without an outcome yet."""
         return len(self._backlog) + sum(not task.moved for worker in self._workers for task in worker.tasks)
+
+    def adopt(self, started: WorkerProcess) -> None:
+        """Have a worker before there is work for it."""
+        self._expect(self._add(_Worker(started)))
 
     def pids(self) -> list[int]:
         return [worker.process.pid for worker in self._workers]
@@ -162,14 +151,20 @@ class Pool:
         """How many workers there may be now: the ceiling, less stuck ones, halved on a machine busy with
         others."""
         limit = self._ceiling
-        others = os.getloadavg()[0] - len(self._workers)
-        if others > _BUSY_LOAD * (os.cpu_count() or 1):
+        if self._load() - len(self._workers) > _BUSY_LOAD * _CORES:
             limit = (limit + 1) // 2
         # Each waits rather than works; but a backlog of nothing but slow ones must not start a process for each.
         limit += min(self._slow_ones(), self._ceiling)
         if len(self._stuck) >= _MAX_STUCK:
             return 0
         return max(1, limit - len(self._stuck))
+
+    def _load(self) -> float:
+        """Of the last minute. Asked several times for each job, and the kernel counts it anew every five seconds."""
+        now = time.monotonic()
+        if now >= self._load_until:
+            self._load_until, self._last_load = now + _LOAD_S, os.getloadavg()[0]
+        return self._last_load
 
     def _distribute(self) -> None:
         while self._backlog:
@@ -202,10 +197,12 @@ class Pool:
 
     def _start(self) -> _Worker | None:
         try:
-            worker = _Worker()
+            return self._add(_Worker(WorkerProcess()))
         except OSError as error:  # no process, no descriptor: go on with those there are
             log.warning("no worker could be started: %s", error)
             return None
+
+    def _add(self, worker: _Worker) -> _Worker:
         self._workers.append(worker)
         self._loop.on_readable(worker.sock.fileno(), lambda: self._receive(worker))
         return worker

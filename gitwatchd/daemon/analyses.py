@@ -108,6 +108,10 @@ class Analyses:
 
     def begin(self, repository: Repository, effect: Analyse) -> None:
         path = repository.path
+        if effect.unwalked:  # and never seen: nobody has told of changes
+            self._began[path] = time.time()
+            self._submit(repository, by_git=effect.by_git, afresh=effect.by_git, unwalked=True)
+            return
         increments = self._shells.increments
         if not (effect.whole or effect.by_git) and increments.is_priming(path):
             increments.after_priming(path, lambda: self.begin(repository, effect))
@@ -118,7 +122,7 @@ class Analyses:
         changes = increments.begin(path)
         if effect.whole or effect.by_git or not increments.follows(path):
             by_git = effect.by_git or path in self._seen_in_vain
-            self._submit(repository, by_git=by_git, afresh=effect.by_git, unwalked=effect.unwalked)
+            self._submit(repository, by_git=by_git, afresh=effect.by_git)
         else:
             self._advance(repository, increments.advance(path, changes))
 

@@ -61,8 +61,12 @@ from gitwatchd.store.cache_reader import CachedRepository
 from gitwatchd.store.intent import Intent
 
 if TYPE_CHECKING:
+    from gitwatchd.analysis.first_sight import Sighting
+    from gitwatchd.analysis.process import WorkerProcess
     from gitwatchd.daemon.analyst import Analyst
     from gitwatchd.daemon.increments import Increments
+    from gitwatchd.git.worktree import Found as FoundFiles
+    from gitwatchd.git.worktree import Tree
     from gitwatchd.watch.watcher import Watcher
 
 _log = logging.getLogger(__name__)
@@ -72,6 +76,15 @@ WALKS_FOR_WORKERS = 20
 GONE_SHOWN_S = 24 * 3600.0
 LOOK_FOR_ROOM_S = 2.0
 """While a repository is polled for want of watches the limits are read this often: two small files of /proc."""
+BETWEEN_TICKS_S = 0.01
+"""What is due in between waits for the next: after a first scan, each of hundreds is due at a time of its own."""
+
+
+def _look(location: Location, tree: Tree, found: FoundFiles) -> Sighting | None:
+    """As the original; imported by the walk that needs it, for the first of many come from workers."""
+    from gitwatchd.analysis.first_sight import look
+
+    return look(location, tree, found)
 
 
 class Fleet:
@@ -94,6 +107,7 @@ class Fleet:
         self.recorder = Recorder(self.engine)
         self.queries = OpenQueries(loop, self.engine, lambda tops, path: self.roots.hides(tops, path))
         self.started = False
+        self._expects_scan = False
         self._held_back: list[Effect] = []
         """What the engine wanted before `start`."""
         self.watching = Watching(self)
@@ -131,10 +145,9 @@ class Fleet:
 
     @cached_property
     def watcher(self) -> Watcher:
-        from gitwatchd.analysis.first_sight import look
         from gitwatchd.watch.watcher import Watcher
 
-        return Watcher(self._loop, self.watching, sight=look)
+        return Watcher(self._loop, self.watching, sight=_look)
 
     @cached_property
     def increments(self) -> Increments:
@@ -176,9 +189,15 @@ class Fleet:
             self._carry_out(effect)
         self.feed(Tick())
 
+    def expect_scan(self, worker: WorkerProcess) -> None:
+        """Nothing is known yet, so a scan is what will be asked for first: a worker was started for it."""
+        self._expects_scan = True
+        self.analyst.pool.adopt(worker)
+
     def close(self) -> None:
-        if self.started:
+        if self.started or self._expects_scan:
             self.analyst.close()
+        if self.started:
             self.watcher.close()
         self._cache.close()
         self.intent.close()
@@ -369,7 +388,7 @@ class Fleet:
             return
         if self._tick is not None:
             self._tick.cancel()
-        self._tick = self._loop.call_later(max(0.0, due - time.monotonic()), self._on_tick)
+        self._tick = self._loop.call_later(max(BETWEEN_TICKS_S, due - time.monotonic()), self._on_tick)
 
     def _on_tick(self) -> None:
         self._tick = None

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from gitwatchd import __version__
 from gitwatchd.daemon.lock import DaemonLock, read_holder
@@ -23,6 +24,9 @@ from gitwatchd.daemon.notify import ServiceNotifier
 from gitwatchd.errors import EnvironmentFailure, GitwatchError, UserError
 from gitwatchd.loop import Loop
 from gitwatchd.wire.address import ANOTHER_RUNS, Places, places
+
+if TYPE_CHECKING:
+    from gitwatchd.analysis.process import WorkerProcess
 
 _log = logging.getLogger(__name__)
 
@@ -185,23 +189,38 @@ def _give_memory_back() -> None:
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 
 
+def _start_worker() -> WorkerProcess | None:
+    """One for the first scan, which is what a daemon without a cache will be asked for. Its imports take 0.1 s, as our
+    own do: on another core."""
+    from gitwatchd.analysis.process import WorkerProcess
+
+    try:
+        return WorkerProcess()
+    except OSError as error:
+        _log.warning("no worker could be started: %s", error)
+        return None
+
+
 class _Daemon:
     def __init__(self, where: Places) -> None:
         # Imported here, after the lock: a start that finds another daemon running ends without paying for this.
+        from gitwatchd.server.listener import Listener, adopt_socket, bind_socket
+
+        uid = os.getuid()
+        self._notifier = ServiceNotifier(os.environ)
+        adopted = adopt_socket(os.environ, os.getpid())
+        # After these, which nobody else may inherit, and before all other imports.
+        worker = _start_worker() if not os.path.exists(where.cache) else None
         from gitwatchd.daemon.audit import Audit
         from gitwatchd.daemon.configuration import Configuration
         from gitwatchd.daemon.doctor import Doctor, LastErrors
         from gitwatchd.daemon.fleet import Fleet
         from gitwatchd.daemon.methods import Methods
         from gitwatchd.render.table import COLUMNS
-        from gitwatchd.server.listener import Listener, adopt_socket, bind_socket
         from gitwatchd.store.cache import Cache
         from gitwatchd.store.cache_reader import load
         from gitwatchd.store.intent import Intent
 
-        uid = os.getuid()
-        self._notifier = ServiceNotifier(os.environ)
-        adopted = adopt_socket(os.environ, os.getpid())
         sock = adopted if adopted is not None else bind_socket(where.socket, uid)
         errors = LastErrors()
         logging.getLogger().addHandler(errors)
@@ -213,6 +232,8 @@ class _Daemon:
             self._loop, intent, self._configuration, cache, where.indexes,
             lambda repository: self._methods.publish(repository), lambda path: self._methods.forget(path),
         )  # fmt: skip
+        if worker is not None:
+            self._fleet.expect_scan(worker)
         self._loop.on_slow = self._fleet.recorder.note_slow_callback
         self._audit = Audit(self._loop, self._fleet)
         self._doctor = Doctor(where, self._fleet, self._audit, errors)

@@ -55,6 +55,10 @@ MANY_WALKS = 20
 """Walks in waiting from which a repository that was never seen is analysed before it is walked: work that begins after
 the request answers it, watched or not, and workers look at several at once while walks share one interpreter."""
 
+SEARCH_S = 0.02
+"""No walk begins while somebody waits for a search that is younger: it may be about to find many, and then the daemon
+has better to do than to walk the first of them."""
+
 
 @dataclass(slots=True)
 class Query:
@@ -87,6 +91,8 @@ class Engine:
         """Repositories that this event may have given a reason to work: no event costs O(all)."""
         self._walks = Backlog()
         self._analyses = Backlog()
+        self._searching_until = 0.0
+        """Until then no walk begins: a search has only just begun. 0: none has."""
         self._dues: list[tuple[float, RepoPath]] = []
         """A heap with a place for each of `_debounced`: not after the time at which its change is due."""
         self._debounced: set[RepoPath] = set()
@@ -109,7 +115,10 @@ class Engine:
 
     def wake_at(self) -> float | None:
         """When a `Tick` is needed next, or a little before that."""
-        return self._dues[0][0] if self._dues else None
+        due = self._dues[0][0] if self._dues else None
+        if self._searching_until and self._walks:
+            return self._searching_until if due is None else min(due, self._searching_until)
+        return due
 
     def unanswered(self, query: QueryId) -> frozenset[RepoPath]:
         """Members of an open or just completed query whose outcome does not answer it."""
@@ -151,6 +160,7 @@ class Engine:
             case Discovered():
                 if (query := self.queries.get(event.query)) is not None:
                     query.discovering = False
+                    self._searching_until = 0.0
                     self._complete_if_done(event.query, effects)
             case Expired():
                 if (query := self.queries.get(event.query)) is not None:
@@ -339,6 +349,8 @@ class Engine:
     def _handle_asked(self, event: Asked, now: float, effects: list[Effect]) -> None:
         discovering = event.discovering and event.wait
         query = Query(event.scope, set(event.paths), discovering=discovering, wait=event.wait, epoch=event.epoch)
+        if discovering and not any(other.discovering for other in self.queries.values()):
+            self._searching_until = now + SEARCH_S
         self.queries[event.query] = query
         for path in event.paths:
             repository = self.repositories.get(path)
@@ -418,8 +430,15 @@ class Engine:
         self._touched.clear()
         # While somebody waits for analyses, walks for nobody would only take the processor from them.
         least = Least.WAITED_FOR if self._analyses.is_waited_for() else Least.ANY
-        while self._walking < WALK_SLOTS and (first := self._walks.pop(least)) is not None:
-            yield self._start_walk(self.repositories[first])
+        if now >= self._searching_until:
+            self._searching_until = 0.0
+        slots = 0 if self._searching_until else WALK_SLOTS
+        while self._walking < slots and (first := self._walks.pop(least)) is not None:
+            repository = self.repositories[first]
+            if self._is_seen_first(repository):  # more have come since
+                self._analyses.put(repository)
+            else:
+                yield self._start_walk(repository)
         while self._analysing < self.slots and (first := self._analyses.pop(Least.ANY)) is not None:
             yield self._start_analysis(self.repositories[first])
 
@@ -457,8 +476,9 @@ class Engine:
     def _is_seen_first(self, repository: Repository) -> bool:
         """Whether its analysis comes before its walk."""
         never_seen = repository.outcome is None and repository.walk_all
-        many = len(self._walks) >= MANY_WALKS or repository.path in self._analyses
-        return never_seen and repository.waiting and many
+        if not (never_seen and repository.waiting):
+            return False
+        return self._analyses.is_waited_for() or len(self._walks) >= MANY_WALKS
 
     def _start_walk(self, repository: Repository) -> Walk:
         everything = repository.walk_all

@@ -15,6 +15,7 @@ import pytest
 from gitwatchd.analysis import pool as pool_module
 from gitwatchd.analysis.drivers import drivers_digest, find_drivers
 from gitwatchd.analysis.pool import PREFETCH, Pool, pool_ceiling
+from gitwatchd.analysis.process import WorkerProcess
 from gitwatchd.analysis.worker import (
     Frames,
     encode_frame,
@@ -304,6 +305,23 @@ def test_idle_workers_go(repository: Make, running: Callable[..., Running], monk
     one.run_until(lambda: one.pool.pids() == [] and not any(Path(f"/proc/{pid}").exists() for pid in pids))
     one.submit(gits[0])
     assert isinstance(one.results(5)[4], Analysed)
+
+
+def test_a_worker_started_ahead_takes_the_first_job(repository: Make, running: Callable[..., Running]) -> None:
+    one = running(2)
+    ahead = WorkerProcess()
+    one.pool.adopt(ahead)
+    one.submit(repository({"f": b"1"}))
+    assert one.pool.pids() == [ahead.process.pid]
+    assert isinstance(one.results(1)[0], Analysed)
+
+
+def test_a_worker_started_in_vain_goes(running: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_IDLE_S", 0.1)
+    one = running(2)
+    ahead = WorkerProcess()
+    one.pool.adopt(ahead)
+    one.run_until(lambda: one.pool.pids() == [] and not Path(f"/proc/{ahead.process.pid}").exists())
 
 
 def test_a_worker_that_cannot_be_killed_holds_a_place_and_bars_its_mount(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gitwatchd.engine.budget import LONGEST_RETRY_S, OFTEN, RETRY_S, STAY_S
+from gitwatchd.engine.engine import SEARCH_S
 from gitwatchd.engine.events import (
     Analyse,
     Asked,
@@ -122,6 +123,7 @@ def test_a_first_listing_of_many_throws_none_of_them_out(play: Play) -> None:
     """Found while a question is open, they were asked at that time."""
     query = QueryId(next(_queries))
     play >> Asked(query, (b"/root",), (), discovering=True, epoch=5.0)
+    play.later(SEARCH_S)
     for path in (A, B):
         play >> found(path) << Walk(path, EVERYTHING)
         play >> watched(path, 10) << Analyse(path, whole=True)
@@ -134,7 +136,7 @@ def test_a_first_listing_of_many_throws_none_of_them_out(play: Play) -> None:
 def test_what_a_question_finds_was_asked_about(play: Play) -> None:
     settle(play, A, 10, asked_at=4.0)
     play >> Asked(QueryId(next(_queries)), (b"/root",), (), discovering=True, epoch=5.0)
-    play >> found(B) << Walk(B, EVERYTHING)
+    play.later(SEARCH_S) >> found(B) << Walk(B, EVERYTHING)
     play >> short(B, needed=8, placed=5) << Unwatch(A) << Walk(B, EVERYTHING)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gitwatchd.engine.engine import MANY_WALKS, WALK_SLOTS, Engine
+from gitwatchd.engine.engine import MANY_WALKS, SEARCH_S, WALK_SLOTS, Engine
 from gitwatchd.engine.events import (
     Analyse,
     Asked,
@@ -93,46 +93,73 @@ def flood() -> tuple[Engine, list[RepoPath]]:
     """Somebody asked about a directory, and so many repositories were found that the walks queue up."""
     engine = Engine(slots=0)
     engine.handle(Asked(Q, (b"/root",), (), True, True, False, epoch=5.0), 0.0)
-    paths = [RepoPath(b"/root/%03d" % i) for i in range(WALK_SLOTS + MANY_WALKS + 2)]
+    paths = [RepoPath(b"/root/%03d" % i) for i in range(MANY_WALKS + 2)]
     for path in paths:
         engine.handle(found(path), 0.0)
-    engine.handle(Discovered(Q), 0.0)
+    assert engine.handle(Discovered(Q), 0.0) == []
     return engine, paths
 
 
-def test_of_many_new_repositories_those_that_would_wait_are_analysed_before_they_are_walked(
-    flood: tuple[Engine, list[RepoPath]],
-) -> None:
+def unwalked(path: RepoPath) -> Analyse:
+    return Analyse(path, whole=True, unwalked=True)
+
+
+def test_many_new_repositories_are_analysed_before_they_are_walked(flood: tuple[Engine, list[RepoPath]]) -> None:
     engine, paths = flood
     engine.slots = 4
-    assert engine.handle(Tick(), 0.0) == [Analyse(path, whole=True, unwalked=True) for path in paths[-2:]]
-    last = paths[-1]
-    engine.handle(analysed(last), 0.0)
-    assert last not in engine.unanswered(Q)
-    assert not engine.repositories[last].current, "what happens to it raises no event yet"
+    assert engine.handle(Tick(), 0.0) == [unwalked(path) for path in paths[:4]]
+    assert paths[0] in engine.unanswered(Q)
+    engine.handle(analysed(paths[0]), 0.0)
+    assert paths[0] not in engine.unanswered(Q)
+    assert not engine.repositories[paths[0]].current, "what happens to it raises no event yet"
 
 
 def test_a_repository_is_analysed_unwalked_only_once(flood: tuple[Engine, list[RepoPath]]) -> None:
     engine, paths = flood
-    engine.slots = 4
+    engine.slots = 1
     engine.handle(Tick(), 0.0)
-    engine.handle(analysed(paths[-1]), 0.0)
-    assert engine.handle(asked(Q2, paths[-1]), 0.0) == []
-    assert engine.walks == MANY_WALKS + 1, "it waits for its walk now"
+    engine.slots = 0
+    engine.handle(analysed(paths[0]), 0.0)
+    assert engine.handle(asked(Q2, paths[0]), 0.0) == [Walk(paths[0], EVERYTHING)]
 
 
 def test_walks_for_nobody_begin_when_nobody_waits_for_an_analysis(flood: tuple[Engine, list[RepoPath]]) -> None:
     engine, paths = flood
     engine.handle(found(RepoPath(b"/elsewhere")), 0.0)
-    walking = []
-    for path in paths[: WALK_SLOTS + MANY_WALKS]:
-        effects = engine.handle(Walked(location(path), Watch.WATCHED, outcome=CLEAN), 0.0)
-        walking += [effect.path for effect in effects if isinstance(effect, Walk)]
-    assert walking == paths[WALK_SLOTS : WALK_SLOTS + MANY_WALKS], "two still wait for their analysis"
-    engine.slots = 4
-    wanted = [Analyse(path, whole=True, unwalked=True) for path in paths[-2:]]
-    assert engine.handle(Tick(), 0.0) == wanted
+    engine.slots = len(paths) - 1
+    assert engine.handle(Tick(), 0.0) == [unwalked(path) for path in paths[:-1]], "one still waits"
+    engine.slots = len(paths)
+    assert engine.handle(Tick(), 0.0) == [unwalked(paths[-1])]
     assert engine.handle(Tick(), 0.0) == [Walk(RepoPath(b"/elsewhere"), EVERYTHING)]
+
+
+def test_walks_that_wait_when_many_have_come_are_put_off(play: Play) -> None:
+    """Four had begun, because the search took its time."""
+    play.engine.slots = 0
+    play >> Asked(Q, (b"/root",), (), discovering=True)
+    paths = [RepoPath(b"/root/%03d" % i) for i in range(WALK_SLOTS + MANY_WALKS + 2)]
+    play.later(SEARCH_S)
+    for path in paths[:WALK_SLOTS]:
+        play >> found(path) << Walk(path, EVERYTHING)
+    for path in paths[WALK_SLOTS:]:
+        play >> found(path)
+    play >> Discovered(Q)
+    play >> Walked(location(paths[0]), Watch.WATCHED, outcome=CLEAN) << Publish(paths[0])
+    play.engine.slots = len(paths)
+    play >> Tick()
+    for path in paths[WALK_SLOTS:]:
+        play << unwalked(path)
+
+
+def test_a_search_that_takes_its_time_holds_up_no_walk(play: Play) -> None:
+    play >> Asked(Q, (b"/root",), (), discovering=True)
+    play >> found(A)
+    assert play.engine.wake_at() == play.now + SEARCH_S
+    play.later(SEARCH_S / 2) >> Asked(Q2, (b"/root",), (A,), discovering=True)
+    assert play.engine.wake_at() == play.now + SEARCH_S / 2, "questions without a pause put it off no further"
+    play.later(SEARCH_S / 2) >> Tick() << Walk(A, EVERYTHING)
+    assert play.engine.wake_at() is None
+    play >> found(B) << Walk(B, EVERYTHING)
 
 
 # ---- which result answers whom
@@ -278,7 +305,7 @@ def test_verify_is_not_answered_by_work_begun_before(play: Play) -> None:
 
 def test_a_discovering_query_takes_in_what_is_found_and_ends_with_the_walk(play: Play) -> None:
     play >> Asked(Q, (b"/root",), (), discovering=True)
-    play >> found(A) << Walk(A, EVERYTHING)
+    play.later(SEARCH_S) >> found(A) << Walk(A, EVERYTHING)
     play >> found(RepoPath(b"/rooted")) << Walk(RepoPath(b"/rooted"), EVERYTHING)
     play >> walked(A) << Analyse(A, whole=True)
     play >> analysed(A) << Publish(A)
@@ -288,8 +315,8 @@ def test_a_discovering_query_takes_in_what_is_found_and_ends_with_the_walk(play:
 
 def test_a_discovering_query_waits_for_what_was_found_before_the_walk_ended(play: Play) -> None:
     play >> Asked(Q, (b"/",), (), discovering=True)
-    play >> found(A) << Walk(A, EVERYTHING)
-    play >> Discovered(Q)
+    play >> found(A)
+    play >> Discovered(Q) << Walk(A, EVERYTHING)
     play >> walked(A) << Analyse(A, whole=True)
     play >> analysed(A) << Complete(Q) << Publish(A)
 

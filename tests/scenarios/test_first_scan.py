@@ -10,6 +10,7 @@ import pytest
 
 from gitwatchd.engine.engine import MANY_WALKS, WALK_SLOTS
 from gitwatchd.wire.blocking import Connection
+from tests.scenarios.commands import children_of, runs
 from tests.zoo.commands import Git, ask_judge, new_repository
 from tests.zoo.comparison import compare_all
 from tests.zoo.daemon import Client, Daemon
@@ -84,3 +85,15 @@ def test_a_change_between_the_first_answer_and_the_watch_is_in_the_next_answer(
     for path in early:
         Git(path)("rm", "-q", "--cached", "c" if path.name == "nested" else "a")
     assert compare_all(client, early) == []
+
+
+def test_a_daemon_that_knows_nothing_yet_has_a_worker_ready(tmp_path: Path) -> None:
+    git = new_repository(tmp_path / "one", {"a": b"1\n"}, "--template=")
+    with Daemon(tmp_path / "state") as daemon:
+        ((worker, command),) = children_of(daemon.pid).items()
+        assert b"gitwatchd.analysis.worker" in command
+        with daemon.connect() as client:
+            client.reports(git.path)
+    wait_until(lambda: not runs(worker), what="the worker's end")
+    with Daemon(tmp_path / "state") as daemon:
+        assert children_of(daemon.pid) == {}, "what it knows is asked for first"

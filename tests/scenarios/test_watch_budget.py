@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gitwatchd.wire.rpc import RemoteError
+from tests.scenarios.commands import children_of
 from tests.zoo import namespace
 from tests.zoo.commands import Git, judge, new_repository
 from tests.zoo.comparison import compare_all, difference
@@ -221,12 +222,16 @@ def test_out_of_descriptors_no_answer_is_wrong_and_it_recovers(
     daemon = start_daemon()
     with daemon.connect() as client:
         assert compare_all(client, fleet) == []
+        for worker in children_of(daemon.pid):  # the one for a first scan, which would end in the middle of this
+            os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: not children_of(daemon.pid), what="no worker is left")
         soft, hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
-        open_now = len(os.listdir(f"/proc/{daemon.pid}/fd"))
+        open_now = set(map(int, os.listdir(f"/proc/{daemon.pid}/fd")))
+        free = [number for number in range(len(open_now) + 10) if number not in open_now]
         lied: list[str] = []
         states: Counter[str] = Counter()
         for spare in (0, 1, 2, 3, 5, 8):
-            resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (open_now + spare, hard))
+            resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (free[spare], hard))
             for number, path in enumerate(fleet):
                 (path / f"n{spare}").mkdir()
                 (path / f"n{spare}/f").write_bytes(b"")
