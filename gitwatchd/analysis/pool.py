@@ -18,7 +18,7 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -132,20 +132,16 @@ class Pool:
         self._distribute()
 
     def close(self) -> None:
-        """End all workers, and with them their git children; jobs without outcome are dropped. Waits a
-        second."""
+        """End all workers, and with them their git children; jobs without outcome are dropped. Waits a second, and
+        `_UNKILLABLE_S` more if some have to be killed: on a busy machine those are not gone at once."""
         self._backlog.clear()
         workers, self._workers = self._workers, []
         for worker in workers:
             self._let_go(worker)
-        deadline = time.monotonic() + 1.0
-        for worker in workers:
-            try:
-                worker.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                _kill_session(worker.process.pid)
-                with suppress(subprocess.TimeoutExpired):
-                    worker.process.wait(0.5)
+        left = _wait_for([worker.process for worker in workers], 1.0)
+        for process in left:
+            _kill_session(process.pid)
+        _wait_for(left, _UNKILLABLE_S)
 
     def _limit(self) -> int:
         """How many workers there may be now: the ceiling, less stuck ones, halved on a machine busy with
@@ -346,6 +342,18 @@ class Pool:
         while self._backlog:
             task = self._backlog.popleft()
             self._deliver(task.job, Failed("no process could be started to analyse it", "see: gitwatch doctor"))
+
+
+def _wait_for(processes: Iterable[subprocess.Popen[bytes]], limit_s: float) -> list[subprocess.Popen[bytes]]:
+    """Returns those that did not end within `limit_s`, all together."""
+    deadline = time.monotonic() + limit_s
+    left = []
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            left.append(process)
+    return left
 
 
 def _kill_session(leader: int) -> None:
