@@ -15,7 +15,7 @@ from hashlib import sha256
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import run_git, shown
 from gitwatchd.git.files import read_regular
-from gitwatchd.git.index_file import IndexDamaged, read_index
+from gitwatchd.git.index_file import Index, IndexDamaged, read_index
 from gitwatchd.git.layout import read_format, read_location
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
 from gitwatchd.model.repository import Location
@@ -35,8 +35,11 @@ class Driver:
     """Keys and values of its section, in order."""
 
 
-def find_drivers(location: Location, config: RepositoryConfig, deadline: float) -> list[Driver]:
-    """Those of the repository and of its submodules, as far down as git status would go. `deadline`: monotonic seconds.
+def find_drivers(
+    location: Location, config: RepositoryConfig, deadline: float, index: Index | None = None
+) -> list[Driver]:
+    """Those of the repository and of its submodules, as far down as git status would go. `deadline`: monotonic seconds;
+    `index`: the repository's own, where it need not be read again.
 
     Raises EnvironmentFailure where that cannot be found out: then nothing may be run.
     """
@@ -48,7 +51,8 @@ def find_drivers(location: Location, config: RepositoryConfig, deadline: float) 
     while pending:
         where, its_config = pending.pop()
         found += _drivers_of(where, its_config)
-        for name in _gitlinks(where, deadline):
+        known = index if where is location else None
+        for name in _gitlinks(where, deadline) if known is None or known.inexact else known.gitlinks():
             # By its place in the worktree, not by .git/modules: its `.git` file may lead anywhere.
             top = os.path.join(where.path, name)
             submodule = read_location(top)

@@ -74,7 +74,8 @@ def _analyse_by_git(job: Job, start: bytes, config: RepositoryConfig, deadline: 
             f"{shown(obstacle)} is no regular file: git would wait for it, or read it for ever", _ask(location)
         )
     snapshot, index = _read_index(location)
-    unsafe = _find_unsafe(job, config, index, deadline)
+    # Where nothing seals git the index has to be the one of this very moment.
+    unsafe = _find_unsafe(job, config, index, deadline, known=index if seal_obstacle() is None else None)
     if unsafe is not None:
         return unsafe
     answer, read, refreshed = _ask_git(job, start, config, snapshot, index, deadline)
@@ -82,7 +83,7 @@ def _analyse_by_git(job: Job, start: bytes, config: RepositoryConfig, deadline: 
         # Rare: a file that a driver converts, and whose stats do not say that it is unchanged. What is allowed is
         # looked at again, because it can have changed since: git's attempt may be the first sign of that.
         config = read_config(location)
-        unsafe = _find_unsafe(job, config, index, deadline)
+        unsafe = _find_unsafe(job, config, index, deadline, known=None)
         if unsafe is not None:
             return unsafe
         if config.filter_drivers() or job.trusted is not None:
@@ -102,10 +103,15 @@ def _analyse_by_git(job: Job, start: bytes, config: RepositoryConfig, deadline: 
     return _explain(location, config, answer)
 
 
-def _find_unsafe(job: Job, config: RepositoryConfig, index: Index | None, deadline: float) -> Unsafe | None:
-    """The refusal, when the repository or a submodule brings a driver that the user did not allow."""
+def _find_unsafe(
+    job: Job, config: RepositoryConfig, index: Index | None, deadline: float, *, known: Index | None
+) -> Unsafe | None:
+    """The refusal, when the repository or a submodule brings a driver that the user did not allow.
+
+    `index`: for the facts; `known`: that which names its submodules, None: to be read.
+    """
     location = job.location
-    drivers = find_drivers(location, config, deadline)
+    drivers = find_drivers(location, config, deadline, known)
     if not drivers or job.trusted in (ANY_DRIVERS, drivers_digest(drivers)):
         return None
     first = drivers[0]

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from gitwatchd.analysis import drivers as drivers_module
+from gitwatchd.analysis import job as job_module
 from gitwatchd.analysis.drivers import drivers_digest, find_drivers
 from gitwatchd.analysis.job import analyse
+from gitwatchd.git.index_file import Index, read_index
 from gitwatchd.git.layout import read_location
 from gitwatchd.git.repository_config import read_config
 from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Outcome, Unsafe
@@ -279,3 +282,21 @@ def test_a_configuration_of_two_megabytes(repository: Make, judge: Judge, analys
     assert isinstance(outcome, Analysed)
     assert outcome.entries == judge(git.path)
     assert b"branch.upstream main" in outcome.entries
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_the_index_is_parsed_once_where_git_is_sealed(
+    repository: Make, analysed: Analyse, monkeypatch: pytest.MonkeyPatch, sealed: bool
+) -> None:
+    """Submodules may bring drivers. Where nothing keeps git from those the index has to be of this very moment."""
+    git = repository({"a": b"1\n"})
+    read: list[bytes] = []
+
+    def note(path: bytes, oid_bytes: int) -> Index:
+        read.append(path)
+        return read_index(path, oid_bytes)
+
+    monkeypatch.setattr(drivers_module, "read_index", note)
+    monkeypatch.setattr(job_module, "seal_obstacle", lambda: None if sealed else "not here")
+    assert isinstance(analysed(git.path), Analysed)
+    assert len(read) == (0 if sealed else 1)

@@ -154,7 +154,7 @@ def test_gitlinks(repository: Repository) -> None:
     git("add", "sub/inner")
     assert inner.path == git.path / "sub" / "inner"
     index = assert_as_git_reads_it(git)
-    assert index.gitlinks() == [b"sub/inner"]
+    assert index.gitlinks() == index.gitlinks() == [b"sub/inner"]
     assert b"sub/inner" not in index.tracked_directories()
 
 
