@@ -154,8 +154,9 @@ class Fleet:
         from gitwatchd.daemon.increments import Increments
 
         return Increments(
-            self._loop, lambda path: self.watcher.drain((path,)), self.watcher.attributes_of, self._watch_tracked
-        )
+            self._loop, lambda path: self.watcher.drain((path,)), self.watcher.attributes_of, self._watch_tracked,
+            self.watcher.strays_of,
+        )  # fmt: skip
 
     def _watch_tracked(self, path: RepoPath) -> None:
         """The index names directories that may not be watched: ignored ones, submodules."""

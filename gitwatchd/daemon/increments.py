@@ -28,6 +28,7 @@ from gitwatchd.git.porcelain import count, encode, parse_status
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
 from gitwatchd.incremental.first_sight import LARGEST_INDEX
 from gitwatchd.incremental.state import RepositoryState, Work
+from gitwatchd.incremental.strays import Strays
 from gitwatchd.incremental.terms import Inexact, read_terms, refuse_wrong_notes
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Facts
@@ -84,14 +85,16 @@ class Increments:
         settle: Callable[[RepoPath], None],
         attributes: Callable[[RepoPath], set[bytes]],
         widen: Callable[[RepoPath], None],
+        strays: Callable[[RepoPath], Strays | None] = lambda _path: None,
     ) -> None:
         """`settle` drains the queues of a repository; `attributes` names the directories with a `.gitattributes`;
         `widen` has the directories watched that the index names by now: nobody else may watch ignored ones, and new
-        submodules."""
+        submodules; `strays` tells which directories hold what it does not name."""
         self._loop = loop
         self._widen = widen
         self._settle = settle
         self._attributes = attributes
+        self._strays = strays
         self._followed: dict[RepoPath, _Followed] = {}
         self._pending: dict[RepoPath, Changes] = {}
         self._priming: dict[RepoPath, Analysed] = {}
@@ -251,6 +254,7 @@ class Increments:
             raise TypeError(f"{type(sighting).__name__} is no sighting")
         pending = self._pending.get(path)
         if pending is None or not pending.aspects & ~_FOLLOWED:
+            sighting.state.learn_strays(self._strays(path))
             self._followed[path] = _Followed(
                 sighting.location, sighting.config, sighting.objects, sighting.state, sighting.outcome.facts
             )
@@ -338,6 +342,7 @@ class Increments:
         finally:
             with suppress(EnvironmentFailure):
                 objects.close()
+        state.learn_strays(self._strays(path))
         self._followed[path] = _Followed(location, config, objects, state, outcome.facts)
 
     def _note_reason(self, path: RepoPath, reason: Exception) -> None:

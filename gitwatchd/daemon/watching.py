@@ -124,7 +124,7 @@ class Watching:
         if result.new_attributes or (placed is not None and TRACKED in placed):
             self._fleet.increments.drop(result.path)
         elif placed is not None:
-            self._fleet.increments.look_again(result.path, placed)
+            self._look_again(result, placed)
         for nested in result.nested:
             self.on_found(nested)
         for submodule in result.submodules:
@@ -137,6 +137,16 @@ class Watching:
                 result.shortage,
             )
         )  # fmt: skip
+
+    def _look_again(self, result: WalkResult, placed: frozenset[bytes]) -> None:
+        from gitwatchd.watch.repository_watch import find_rules
+
+        if result.entered is not None:
+            # What rules no longer leave out lies there; all else was watched, and changed rules are noted themselves.
+            placed = (placed - find_rules(placed).keys()) | result.entered
+            if not placed:
+                return
+        self._fleet.increments.look_again(result.path, placed)
 
     def lose(self, path: RepoPath) -> None:
         self._identities.pop(path, None)

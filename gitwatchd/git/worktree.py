@@ -80,6 +80,9 @@ class Found:
     unreadable: list[bytes] = field(default_factory=list)
     files: list[tuple[bytes, list[bytes]]] | None = None
     """Where wanted: each directory entered, with the names of the files and links in it."""
+    holders: set[bytes] = field(default_factory=set)
+    """Directories entered that hold a directory without tracked files, or a file that is not among `names`."""
+    names: frozenset[bytes] = frozenset()
 
 
 Enter = Callable[[bytes, bytes], bool]
@@ -136,12 +139,18 @@ def walk_directories(tree: Tree, start: Iterable[bytes], enter: Enter, found: Fo
             if has_git and b".git" in files:
                 files.remove(b".git")
             found.files.append((relative, files))
+        if files and not found.names.issuperset(map(prefix.__add__, files)):
+            found.holders.add(relative)
         for name in directories:
             child = prefix + name
             if child in tree.gitlinks:
                 meet_gitlink(tree, child, enter, found)
-            elif not tree.is_ignored(child):
+            elif child in tree.tracked:
                 stack.append(child)
+            else:
+                found.holders.add(relative)
+                if not tree.is_ignored(child):
+                    stack.append(child)
 
 
 def _is_nested(relative: bytes, path: bytes, found: Found) -> bool:

@@ -18,6 +18,7 @@ class NewestTime:
         """Newest time among the files looked at since `settle`."""
         self.lost = False
         """Since `settle`, a file that may have been the newest went away or became older: all have to be looked at."""
+        self._doubted = False
         self._known_ns = 0
         self._times: dict[bytes, int] = {}
 
@@ -27,19 +28,33 @@ class NewestTime:
     def settle(self, newest_s: float | None) -> None:
         """`newest_s`: the newest time of all files by now, epoch seconds."""
         self._known_ns = int((newest_s or 0.0) * 1e9)
-        self.seen_ns, self.lost = 0, False
+        self.seen_ns, self.lost, self._doubted = 0, False, False
+
+    def doubt(self) -> None:
+        """Nobody knows which files count no longer. Those that began to count are told by `count`."""
+        self._doubted = True
+
+    def decide(self) -> None:
+        """All was told that there is: what counted before is no newer than the newest was, so if something counts now
+        that is newer, it does not matter what of the rest still does."""
+        if self._doubted and self.seen_ns < self._known_ns + _SLACK_NS:
+            self.lost = True
 
     def see(self, path: bytes, now_ns: int, recorded_ns: int | None) -> None:
         """A file that counts has this time. `recorded_ns`: what it had before, where the index tells; None: unknown."""
         was_ns = self._times.get(path, recorded_ns)
-        if len(self._times) >= _MOST_TIMES:
-            self._times.clear()  # of these the time recorded in the index is believed again
-        self._times[path] = now_ns
-        self.seen_ns = max(self.seen_ns, now_ns)
+        self.count(path, now_ns)
         if was_ns is None:
             self.lost = self.lost or now_ns + _SLACK_NS < self._known_ns  # nobody knows that it was not the newest
         elif now_ns < was_ns:
             self._lose(was_ns)
+
+    def count(self, path: bytes, now_ns: int) -> None:
+        """A file counts that has this time; what it had before, if it did, does not matter."""
+        if len(self._times) >= _MOST_TIMES:
+            self._times.clear()  # of these the time recorded in the index is believed again
+        self._times[path] = now_ns
+        self.seen_ns = max(self.seen_ns, now_ns)
 
     def miss(self, path: bytes, recorded_ns: int | None, *, counted: bool) -> None:
         """There is no file at `path`. `counted`: there may have been one that counted, or many."""

@@ -34,7 +34,9 @@ from gitwatchd.incremental.compare import (
 from gitwatchd.incremental.first_sight import LARGEST_INDEX, FirstSight
 from gitwatchd.incremental.newest import NewestTime
 from gitwatchd.incremental.records import build_status
+from gitwatchd.incremental.rejudge import Times, judge_strays
 from gitwatchd.incremental.staged import GITLINK, StagedColumn
+from gitwatchd.incremental.strays import Strays
 from gitwatchd.incremental.terms import Inexact, Terms, refuse_wrong_notes
 from gitwatchd.incremental.untracked import UntrackedSearch
 from gitwatchd.model.repository import Location
@@ -81,6 +83,7 @@ class RepositoryState:
         self.location = location
         self.index = index
         self.newest = NewestTime()
+        self._strays: Strays | None = None
         self.widens = False
         """The last change of the index named directories that may not be watched: ignored ones, or submodules."""
         self._terms = terms
@@ -135,6 +138,12 @@ class RepositoryState:
     def tallies(self) -> tuple[int, int, int]:
         """Number of entries, of those with skip-worktree, of those with assume-unchanged."""
         return len(self.index), self._flagged[0], self._flagged[1]
+
+    def learn_strays(self, strays: Strays | None) -> None:
+        """`strays` is kept by whoever watches the worktree, and by this state in what the index names no longer."""
+        self._strays = strays
+        if strays is not None:
+            strays.expect(self.index)
 
     # ---- priming
 
@@ -222,11 +231,14 @@ class RepositoryState:
                 raise Inexact("too many entries changed")
             # By the old index and the old entries: nothing may be restaged before all are known.
             links: dict[bytes, bool] = {b"": False}
+            left: set[bytes] = set()
             for number, path in enumerate(touched):
-                self._take_entry(path, old, links)
+                self._take_entry(path, old, links, left)
                 staged_again[path] = self._staged.head_of(path, old, self._objects)
                 if number % STEP == STEP - 1:
                     yield
+            if self._strays is not None:
+                self._strays.follow(old, self.index, left)
         if work.headers is not None:
             self._headers = work.headers
             if work.tree != self._staged.tree:
@@ -243,9 +255,7 @@ class RepositoryState:
             self._staged.check_renames(self.index)
         search = UntrackedSearch(self.location.path, self.index, self._rules, Directories(self.location.path))
         if work.rules_changed:
-            self._reread_rules(work.paths, search)
-            self.newest.lost = True  # what was ignored counts now, or the other way round
-            yield
+            yield from self._reread_rules(work.paths, search)
         if touched and self._terms.untracked:
             yield from self._follow_index(touched, search)
         paths = work.paths
@@ -253,6 +263,7 @@ class RepositoryState:
             # An unclean verdict may rest on the index's time (racy entries): look again.
             paths = paths | touched | self._unclean.keys()
         yield from self._look_at(paths, search)
+        self.newest.decide()
 
     def _take_index(self) -> set[bytes]:
         """The names whose entries changed."""
@@ -277,7 +288,8 @@ class RepositoryState:
                 yield
         self.widens = widens
 
-    def _take_entry(self, path: bytes, old: Index, links: dict[bytes, bool]) -> None:
+    def _take_entry(self, path: bytes, old: Index, links: dict[bytes, bool], left: set[bytes]) -> None:
+        """`left`: receives the directory of what the index names no longer."""
         if path.rpartition(b"/")[2] == b".gitattributes":
             raise Inexact("a tracked attributes file changed")
         if path == b".gitmodules" and (self._gitlinks or self._kept):
@@ -287,6 +299,7 @@ class RepositoryState:
         if not self.index.rows(path):
             # Still there, but ignored, it counts no longer.
             self.newest.miss(path, self._recorded_ns(old, old.rows(path)[0]), counted=True)
+            left.add(path.rpartition(b"/")[0])
         for index, by in ((old, -1), (self.index, 1)):
             for row in index.rows(path):
                 flags = index.flags(row)
@@ -309,7 +322,7 @@ class RepositoryState:
         if self.index.stat_fields(row)[6] == GITLINK:
             return True
         directory = path.rpartition(b"/")[0]
-        if not directory or old.find(path) is not None:
+        if not directory or before is not None:
             return False
         if self._rules.is_ignored(directory, True):
             return True
@@ -343,19 +356,29 @@ class RepositoryState:
             self._untracked.update(search.entries_below(directory))
             yield
 
-    def _reread_rules(self, paths: Iterable[bytes], search: UntrackedSearch) -> None:
+    def _reread_rules(self, paths: Iterable[bytes], search: UntrackedSearch) -> Iterator[None]:
         files = [path for path in paths if path.rpartition(b"/")[2] == b".gitignore"]
         directories = {file.rpartition(b"/")[0] for file in files}
         for directory in directories:
             self._rules.invalidate(directory)
+        times = Times(self.location.path, self.newest, search)
         if not self._terms.untracked:
+            times.give_up()
             return
         for file in files:
             unit, directory = search.unit_of(file), file.rpartition(b"/")[0]
             if unit != file:
                 self._set_unit(unit, search)
+                yield from times.count((unit + b"/",))
             elif not _lies_below(directory, directories):
-                self._relist(directory, search)
+                strays = self._strays
+                holders = None if strays is None or not strays.agree(self.index) else strays.below(directory)
+                if strays is None or holders is None:
+                    self._relist(directory, search)
+                    times.give_up()
+                else:
+                    yield from judge_strays(directory, strays, holders, self._untracked, search, times)
+            yield
 
     def _look_at(self, paths: Iterable[bytes], search: UntrackedSearch) -> Iterator[None]:
         budget = MOST_ROWS

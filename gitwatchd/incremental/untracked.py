@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from gitwatchd.git.ignore import IgnoreRules
 from gitwatchd.git.index_file import Index
@@ -19,6 +20,19 @@ from gitwatchd.incremental.terms import Inexact
 
 MOST_LISTED = 20_000
 """Directory entries looked at in one advance, some 40 ms: beyond that git is not dearer."""
+
+
+@dataclass(slots=True)
+class Held:
+    """What lies right in one directory."""
+
+    entries: list[bytes] = field(default_factory=list)
+    tracked: list[bytes] = field(default_factory=list)
+    """Directories that hold tracked files."""
+    misnamed: list[bytes] = field(default_factory=list)
+    """Other directories, under a name that the index has for a file or a submodule: git shows nothing of those."""
+    strays: bool = False
+    """Anything else is there, ignored or not."""
 
 
 class UntrackedSearch:
@@ -70,22 +84,35 @@ class UntrackedSearch:
         """Every entry at and below a directory that holds tracked files."""
         stack = [directory] if self.directories.is_real(directory) else []
         while stack:
-            here = stack.pop()
-            prefix = here + b"/" if here else b""
-            for name, kind in self._list(here):
-                path = prefix + name
-                if name == b".git":
-                    continue
-                if kind is _DIRECTORY and self.is_tracked_directory(path):
-                    stack.append(path)
-                    continue
-                if self._index.find(path) is not None:
-                    continue
+            held = self._hold(stack.pop())
+            yield from held.entries
+            stack += held.tracked
+
+    def held_in(self, directory: bytes) -> Held:
+        """What lies right in a directory that holds tracked files."""
+        return self._hold(directory) if self.directories.is_real(directory) else Held()
+
+    def _hold(self, directory: bytes) -> Held:
+        held = Held()
+        prefix = directory + b"/" if directory else b""
+        for name, kind in self._list(directory):
+            path = prefix + name
+            if name == b".git":
+                continue
+            if kind is _DIRECTORY and self.is_tracked_directory(path):
+                held.tracked.append(path)
+                continue
+            if self._index.find(path) is not None:
                 if kind is _DIRECTORY:
-                    if not self._is_ignored(path, True) and self._shows(path):
-                        yield path + b"/"
-                elif kind is _FILE and not self._is_ignored(path, False):
-                    yield path
+                    held.misnamed.append(path)
+                continue
+            held.strays = True
+            if kind is _DIRECTORY:
+                if not self._is_ignored(path, True) and self._shows(path):
+                    held.entries.append(path + b"/")
+            elif kind is _FILE and not self._is_ignored(path, False):
+                held.entries.append(path)
+        return held
 
     def files_below(self, directory: bytes) -> Iterator[bytes]:
         """Every untracked file, not ignored, below a directory that is none of a repository."""

@@ -155,7 +155,7 @@ class Changes:
     paths: set[bytes] = field(default_factory=set)
     """Worktree paths (relative, no trailing slash) to look at again; a directory stands for all below it."""
     new_directories: set[bytes] = field(default_factory=set)
-    """Directories to be watched: relative, no trailing slash, b"" for the top."""
+    """Directories to be watched: relative, no trailing slash, b"" for the top; and the marks of repository_watch.py."""
 
     busy: bool | None = None
     """git began (True) or ended (False) to hold `index.lock`; None: nothing was said of it."""

@@ -54,6 +54,8 @@ class WalkResult:
     """`Watcher.sight` was asked about a whole walk ..."""
     sight: object = None
     """... and made this of it; None: nothing."""
+    entered: frozenset[bytes] | None = None
+    """As `RepositoryWalk.entered`."""
     new_attributes: bool = False
     """A `.gitattributes` came to light that no event told of."""
 

@@ -1,15 +1,17 @@
 """What the kernel told about one repository since it was last asked.
 
-Owns: the changes noted for one repository, and which of its directories hold attributes. Runs: `note` and `take` on the
-serving thread, `add` and `note_attributes` on a walking thread, `release` on either.
+Owns: the changes noted for one repository, and which of its directories hold attributes or strays. Runs: `note` and
+`take` on the serving thread, `add` and `note_attributes` on a walking thread, `release` on either.
 Invariant: nothing is watched for it after `release`, even by a walk that is still under way.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from errno import ENOENT
 
+from gitwatchd.incremental.strays import Strays
 from gitwatchd.model.repository import Location
 from gitwatchd.watch.changes import SHARED_INDEX, Aspect, Changes, Role, aspect_of
 from gitwatchd.watch.events import (
@@ -44,6 +46,16 @@ GIT_DIRECTORIES = b".git/"
 """In `Changes.new_directories`: the directories of the git dir, and what the configuration names outside of it."""
 
 
+def rules_of(directory: bytes) -> bytes:
+    """In `Changes.new_directories`: whatever the ignore rules of `directory` left out. No directory ends in a slash."""
+    return directory + b"/"
+
+
+def find_rules(marks: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Of what stands in `Changes.new_directories`, the marks that `rules_of` made, each with its directory."""
+    return {mark: mark[:-1] for mark in marks if mark.endswith(b"/") and mark != GIT_DIRECTORIES}
+
+
 class Released(Exception):
     """Nobody wants these watches any more."""
 
@@ -62,6 +74,8 @@ class RepositoryWatch:
         """Those of the index when it was walked; the walking thread's own."""
         self.rules: object = None
         """What the ignore rules outside of the worktree were when it was walked; the walking thread's own."""
+        self.strays = Strays()
+        """Which of its directories hold what the index does not name; lent to the incremental level."""
         self.placed: int | None = None
         """How many watches it held when it was refused one; it has none since, and its walk only counts."""
         self.needed: set[bytes] = set()
@@ -144,17 +158,21 @@ class RepositoryWatch:
             return
         path = prefix + name
         changes.paths.add(path)
+        if mask & _APPEARED:
+            self.strays.add((prefix[:-1],))
         if mask & ISDIR:
             # ATTRIB: a directory that could not be read when it was walked may be readable now.
             if mask & _APPEARED or (mask & ATTRIB and not self._watches(path)):
                 changes.new_directories.add(path)
-            elif mask & _LEFT and self.attributes:
-                self._forget_attributes(path)
+            elif mask & _LEFT:
+                self.strays.remove(path)
+                if self.attributes:
+                    self._forget_attributes(path)
         elif name in _RULES:
             changes.aspects |= _RULES[name]
             if name == b".gitignore":
                 # A directory that is no longer ignored has to be watched from now on.
-                changes.new_directories.add(prefix[:-1])
+                changes.new_directories.add(rules_of(prefix[:-1]))
             elif mask & _LEFT:
                 self.attributes = self.attributes - {prefix[:-1]}
             else:

@@ -11,21 +11,24 @@ objects, never the inside of a repository that is not ours; submodules count as 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from errno import EACCES, ELOOP
 
 from gitwatchd.errors import EnvironmentFailure
-from gitwatchd.git.files import read_regular
-from gitwatchd.git.ignore import exclude_files
+from gitwatchd.git.files import raise_if_exhausted, read_regular
+from gitwatchd.git.ignore import exclude_files, read_rules
 from gitwatchd.git.layout import linked_worktrees, read_location
 from gitwatchd.git.remotes import directories_of_old
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
 from gitwatchd.git.worktree import Enter, Found, Tree, meet_gitlink, read_tree, walk_directories
 from gitwatchd.model.repository import Location
 from gitwatchd.watch.changes import Role
-from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED, RepositoryWatch
+from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED, RepositoryWatch, find_rules, rules_of
 
+MOST_HOLDERS_LISTED = 2_000
+"""Directories listed one by one when rules changed, some 30 ms; with more all are walked, which tells which of them
+still matter."""
 _DEEPEST_SUBMODULE = 16
 _LONGEST_GIT_FILE_BYTES = 1 << 16
 
@@ -44,6 +47,9 @@ class RepositoryWalk:
         """Directories that neither git nor we may list; absolute."""
         self.seen: tuple[Tree, Found] | None = None
         """After `everything`, in a worktree: its index and rules, and all that was listed."""
+        self.entered: set[bytes] | None = None
+        """After `some`, where rules changed: directories of the worktree, and repositories in it, that were come upon
+        for the first time. All others have been watched since they were looked at."""
 
     def everything(self) -> None:
         self._watch_git_directories()
@@ -54,7 +60,7 @@ class RepositoryWalk:
             self._walk_tree(self._location, config, b"", [b""], 0)
 
     def some(self, directories: frozenset[bytes]) -> None:
-        """Only what these say: new directories, or the marks TRACKED and GIT_DIRECTORIES."""
+        """Only what these say: new directories, or the marks TRACKED, GIT_DIRECTORIES and `rules_of`."""
         if GIT_DIRECTORIES in directories:
             self._watch_git_directories()
         if self._location.bare:
@@ -65,9 +71,12 @@ class RepositoryWalk:
         rules = _rules_outside(self._location, config)
         if rules != self._watch.rules:
             # What was ignored anywhere in the worktree may have to be watched from now on.
-            directories |= {b""}
+            directories |= {rules_of(b"")}
             self._watch.rules = rules
-        if directories == {GIT_DIRECTORIES}:
+        if changed := find_rules(directories):
+            self.entered = set()
+            directories = (directories - changed.keys()) | self._left_out(config, set(changed.values()))
+        if directories <= {GIT_DIRECTORIES}:
             return
         tree = read_tree(self._location, config)
         start: set[bytes] = set()
@@ -86,6 +95,42 @@ class RepositoryWalk:
             submodules |= tree.gitlinks
         self._walk(tree, b"", _outermost(start), submodules, 0)
 
+    def _left_out(self, config: RepositoryConfig, changed: set[bytes]) -> set[bytes]:
+        """Where to look for what the rules of the directories `changed` no longer leave out."""
+        rules, gitlinks = read_rules(self._location, config), self._watch.gitlinks
+        start: set[bytes] = set()
+        for directory in changed:
+            if _nearest_of(directory, gitlinks) is not None:
+                start.add(directory)  # the rules of a submodule
+                continue
+            # Whatever is not watched lies in a directory that holds something untracked.
+            holders = self._watch.strays.below(directory)
+            if holders is None or len(holders) > MOST_HOLDERS_LISTED:
+                return changed
+            for holder in holders:
+                if _nearest_of(holder, gitlinks) is not None:
+                    continue
+                try:
+                    start |= {child for child in self._unwatched(holder) if not rules.is_ignored(child, True)}
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                except OSError as error:
+                    raise_if_exhausted(error)
+                    return changed  # whether that matters, the walk decides
+        return start if rules.exact else changed
+
+    def _unwatched(self, holder: bytes) -> Iterator[bytes]:
+        """Directories right in `holder` that neither we nor a repository of their own have watched."""
+        table, top = self._watch.table, self._location.path
+        prefix = holder + b"/" if holder else b""
+        with os.scandir(top + b"/" + prefix) as entries:
+            for entry in entries:
+                if entry.name == b".git" or not entry.is_dir(follow_symlinks=False):
+                    continue
+                path = top + b"/" + prefix + entry.name
+                if not any(table.watches(path, self._watch, role) for role in (Role.WORKTREE, Role.NESTED)):
+                    yield prefix + entry.name
+
     def _walk_tree(
         self, location: Location, config: RepositoryConfig, prefix: bytes, start: list[bytes], depth: int
     ) -> None:
@@ -95,10 +140,20 @@ class RepositoryWalk:
         self._walk(tree, prefix, start, (), depth)
 
     def _walk(self, tree: Tree, prefix: bytes, start: Collection[bytes], gitlinks: Iterable[bytes], depth: int) -> None:
-        found = Found(files=[] if depth == 0 and b"" in start else None)
+        whole = depth == 0 and b"" in start
+        found = Found()
+        if whole:
+            self._watch.strays.begin()
+            found = Found(files=[], names=frozenset(tree.index.names))
         enter = self._entering(prefix, found)
         walk_directories(tree, start, enter, found)
-        if found.files is not None:
+        found.names = frozenset()  # megabytes, of no more use
+        if depth == 0:
+            self._watch.strays.add(found.holders)
+            if self.entered is not None:
+                self.entered |= found.nested.keys()
+        if whole:
+            self._watch.strays.complete(tree.index)
             self.seen = tree, found
         for relative in gitlinks:
             if relative not in found.submodules:
@@ -152,6 +207,8 @@ class RepositoryWalk:
 
     def _entering(self, prefix: bytes, found: Found) -> Enter:
         def enter(path: bytes, relative: bytes) -> bool:
+            if self.entered is not None and not self._watch.table.watches(path, self._watch, Role.WORKTREE):
+                self.entered.add(prefix + relative[:-1])
             try:
                 return self._add(path, Role.WORKTREE, prefix + relative)
             except PermissionError:
@@ -257,6 +314,15 @@ def _nearest_relevant(tree: Tree, directory: bytes) -> bytes | None:
         if tree.is_ignored(so_far):
             return None
     return directory
+
+
+def _nearest_of(path: bytes, directories: Collection[bytes]) -> bytes | None:
+    """Which of `directories` is `path` or holds it."""
+    while path and directories:
+        if path in directories:
+            return path
+        path = path.rpartition(b"/")[0]
+    return None
 
 
 def configuration_files(location: Location) -> list[bytes]:

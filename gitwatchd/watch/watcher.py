@@ -21,6 +21,7 @@ from dataclasses import replace
 
 from gitwatchd.errors import EnvironmentFailure, is_exhaustion
 from gitwatchd.git.layout import find_start, read_location
+from gitwatchd.incremental.strays import Strays
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Lack, Location, RepoPath, Shortage
@@ -259,6 +260,11 @@ class Watcher:
         watch = self._watches.get(path)
         return set() if watch is None else set(watch.attributes)
 
+    def strays_of(self, path: RepoPath) -> Strays | None:
+        """Which directories of that worktree hold what the index does not name; None while it is not watched."""
+        watch = self._watches.get(path)
+        return None if watch is None or watch.released else watch.strays
+
     def _is_known_local(self, path: bytes) -> bool:
         """As `is_local`, on any thread: by the snapshot last read."""
         return self._mounts.mounts.is_local(path)
@@ -454,6 +460,7 @@ class Watcher:
         return WalkResult(
             location.path, location, identity, state, reason, hint, shortage, watches, tuple(walk.nested),
             tuple(walk.submodules), began=began, looked=looked, sight=sight,
+            entered=None if walk.entered is None else frozenset(walk.entered),
         )  # fmt: skip
 
     def _cover(self, watch: RepositoryWatch, location: Location) -> None:

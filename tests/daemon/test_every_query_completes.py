@@ -31,6 +31,7 @@ from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Lack, Locati
 from gitwatchd.store.intent import Root, RootKind
 from gitwatchd.watch.changes import Aspect, Changes
 from gitwatchd.watch.listener import Raised, WalkResult
+from gitwatchd.watch.repository_watch import rules_of
 
 ROOT = b"/nowhere"
 PATHS = [RepoPath(ROOT + b"/" + name) for name in (b"a", b"b", b"b/inner", b"c")]
@@ -519,6 +520,32 @@ def test_without_a_thread_to_read_an_index_git_is_asked_next_time(
     monkeypatch.setattr(increments, "_is_large", lambda location: True)
     increments.prime(location(PATHS[0]), Analysed(Facts(), b""), lambda: True)
     assert not increments.is_priming(PATHS[0]) and not increments.follows(PATHS[0])
+
+
+@pytest.mark.parametrize(
+    ("placed", "entered", "again"),
+    [
+        ({rules_of(b""), b"new"}, {b"build"}, [{b"new", b"build"}]),
+        ({rules_of(b""), rules_of(b"a")}, set(), []),
+        ({b"new"}, None, [{b"new"}]),
+    ],
+)
+def test_what_rules_no_longer_leave_out_is_looked_at_once_it_is_watched(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    placed: set[bytes],
+    entered: set[bytes] | None,
+    again: list[set[bytes]],
+) -> None:
+    """An analysis between the rules and the walk may have seen it before its events were told."""
+    a = PATHS[0]
+    world.fleet.watching.on_found(location(a))
+    world.fleet.watching.note_walk(a, frozenset(placed))
+    looked: list[frozenset[bytes]] = []
+    monkeypatch.setattr(world.fleet.increments, "look_again", lambda _path, directories: looked.append(directories))
+    walk = WalkResult(a, location(a), None, Watch.WATCHED, entered=None if entered is None else frozenset(entered))
+    world.fleet.watching.on_walked(walk)
+    assert looked == again
 
 
 def test_a_bug_after_a_walk_is_the_end_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

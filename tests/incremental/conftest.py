@@ -19,7 +19,9 @@ from gitwatchd.git.layout import read_format, read_location
 from gitwatchd.git.objects import Objects
 from gitwatchd.git.porcelain import Headers, encode, parse_status
 from gitwatchd.git.repository_config import read_config
+from gitwatchd.git.worktree import Found, read_tree, walk_directories
 from gitwatchd.incremental.state import RepositoryState, Work
+from gitwatchd.incremental.strays import Strays
 from gitwatchd.incremental.terms import read_terms
 from tests.zoo.commands import Git, judge
 
@@ -46,6 +48,19 @@ class Followed:
             location, terms, index, tree, read_rules(location, self.config), self.objects, status
         )
         assert self.state.entries() == entries
+        self.strays: Strays | None = None
+
+    def learn_strays(self) -> Strays:
+        """From now on it is known which directories hold what the index does not name, as a walk and events tell."""
+        tree = read_tree(self.location, self.config)
+        self.strays = Strays()
+        self.strays.begin()
+        found = Found(names=frozenset(tree.index.names))
+        walk_directories(tree, [b""], lambda _path, _prefix: True, found)
+        self.strays.add(found.holders)
+        self.strays.complete(tree.index)
+        self.state.learn_strays(self.strays)
+        return self.strays
 
     def after(self, *operations: Callable[[], object]) -> None:
         """Take in what they change. Raises Inexact."""
@@ -53,6 +68,9 @@ class Followed:
         for operation in operations:
             operation()
         after = self._moment()
+        if self.strays is not None:
+            here_now = {path for path, found in after[0].items() if before[0].get(path, (None,))[0] != found[0]}
+            self.strays.add({path.rpartition(b"/")[0] for path in here_now})
         self.advance(
             {path for path in before[0].keys() | after[0].keys() if before[0].get(path) != after[0].get(path)},
             index_changed=before[1] != after[1],

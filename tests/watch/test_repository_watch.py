@@ -21,7 +21,7 @@ from gitwatchd.watch.events import (
     MOVED_FROM,
     MOVED_TO,
 )
-from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED, Released, RepositoryWatch
+from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED, Released, RepositoryWatch, rules_of
 from gitwatchd.watch.table import WatchTable
 
 NOTHING = Changes()
@@ -85,7 +85,7 @@ def test_dot_git_further_down_is_a_nested_repository_at_that_path(watch: Reposit
 
 def test_rules_have_aspects_and_ignore_rules_a_walk(watch: RepositoryWatch) -> None:
     assert after(watch, Role.WORKTREE, MODIFY, b".gitignore", b"a/") == Changes(
-        Aspect.IGNORE, {b"a/.gitignore"}, {b"a"}
+        Aspect.IGNORE, {b"a/.gitignore"}, {rules_of(b"a")}
     )
     assert after(watch, Role.WORKTREE, MODIFY, b".gitattributes", b"a/").aspects is Aspect.ATTRIBUTES
     assert after(watch, Role.WORKTREE, CREATE | ISDIR, b".gitignore").aspects is Aspect.NOTHING
