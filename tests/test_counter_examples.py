@@ -157,6 +157,14 @@ def _let_the_index_settle(git: Git) -> None:
             return
 
 
+def _wait_for_the_next_second(git: Git) -> None:
+    probe: Path = git.path.parent / "clock"
+    probe.write_bytes(b"")
+    now_s = int(probe.stat().st_ctime)
+    while int(probe.stat().st_ctime) == now_s:
+        probe.write_bytes(b"")
+
+
 @pytest.mark.parametrize(
     ("place", "text"),
     [
@@ -492,4 +500,25 @@ def test_a_tracked_attributes_file_became_a_link(client: Client, git: Git, targe
     (git.path / ".gitattributes").symlink_to(target)
     expect_git_s(client, git)
     os.utime(git.path / "win.txt", (2, 2))
+    expect_git_s(client, git)
+
+
+@pytest.mark.parametrize(("key", "value"), [("core.checkStat", "minimal"), ("core.trustctime", "false")])
+def test_an_edit_that_leaves_all_that_git_compares_by_is_seen_through_a_racy_index(
+    client: Client, git: Git, key: str, value: str
+) -> None:
+    """Seed 1100204. git reads what is as young as its index; a copy of that index that it refreshed is younger."""
+    git("config", key, value)
+    times = (1_700_000_000, 1_700_000_000)
+    os.utime(git.path / "top", times)
+    git("add", "top")
+    os.utime(git.path / ".git/index", times)
+    expect_git_s(client, git)
+    _wait_for_the_next_second(git)  # a copy made within the second of a ctime in it is not kept
+    write(git.path / "untracked", b"")
+    expect_git_s(client, git)
+    with (git.path / "top").open("r+b") as file:
+        file.write(b"T")
+    os.utime(git.path / "top", times)
+    assert b"1 .M" in judge(git.path)
     expect_git_s(client, git)

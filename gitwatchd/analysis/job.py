@@ -23,25 +23,37 @@ from gitwatchd.analysis.private_index import IndexSnapshot, private_copy, read_s
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.child import GitAnswer, Programs, run_git, seal_obstacle, shown
 from gitwatchd.git.config_acceptance import find_unproven, note_accepted
-from gitwatchd.git.config_file import find_boolean
+from gitwatchd.git.config_file import BadValue, find_boolean
 from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import Index, parse_index, read_index
 from gitwatchd.git.layout import find_start, read_format, read_location
 from gitwatchd.git.porcelain import parse_status
+from gitwatchd.git.reach import LeadsAway
 from gitwatchd.git.remotes import upstream_ref, without_userinfo
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
-from gitwatchd.model.repository import ANY_DRIVERS, Analysed, Failed, Gone, Job, Location, Outcome, Unsafe
+from gitwatchd.git.status_settings import status_settings
+from gitwatchd.model.repository import ANY_DRIVERS, Analysed, Failed, Gone, Job, LedAway, Location, Outcome, Unsafe
 
 STATUS = ("status", "--porcelain=v2", "--branch", "--show-stash", "-z")
 
 
 def analyse(job: Job) -> Outcome:
+    """As `try_to_analyse`, for whoever has nobody else to ask."""
+    outcome = try_to_analyse(job)
+    if isinstance(outcome, LedAway):
+        return Failed(f"something of it lies on the file system at {shown(outcome.mount)}, which may not answer")
+    return outcome
+
+
+def try_to_analyse(job: Job) -> Outcome | LedAway:
     """Never raises for the world's fault. Takes no longer than `job.timeout_s` for git, a little more in
     all."""
     began = time.monotonic()
     try:
         outcome = _analyse(job, began + job.timeout_s)
         return replace(outcome, took_s=time.monotonic() - began) if isinstance(outcome, Analysed) else outcome
+    except LeadsAway as away:
+        return LedAway(away.mount)
     except EnvironmentFailure as failure:
         return Failed(_without_secrets(failure.message), failure.hint)
     except OSError as error:
@@ -56,8 +68,12 @@ def _analyse(job: Job, deadline: float) -> Outcome:
     config = read_config(location)
     seen = Unwatched(None, ())
     if job.unwalked or not job.by_git:
-        with suppress(EnvironmentFailure):  # an index that is damaged for us: whether it is for git, git says
+        try:
             seen = look_unwatched(location, config, nested=job.unwalked)
+        except LeadsAway:
+            raise
+        except EnvironmentFailure:
+            pass  # an index that is damaged for us: whether it is for git, git says
     if seen.outcome is not None and not job.by_git:
         return _with_settings(replace(seen.outcome, nested=seen.nested), config)
     outcome = _analyse_by_git(job, start, config, deadline)
@@ -235,7 +251,13 @@ def _ask_git(
             programs=programs,
         )
 
-    if snapshot is None or index is None or not _may_be_refreshed(job.location, index) or _is_hidden_refusal(config):
+    if (
+        snapshot is None
+        or index is None
+        or not _may_be_refreshed(job.location, index)
+        or _is_hidden_refusal(config)
+        or not _compares_ctimes(config)
+    ):
         return ask(None), index, False
     with private_copy(snapshot, job.index_cache, reuse=job.reuse_index) as copy:
         if copy is None:
@@ -262,6 +284,14 @@ def _ask_git(
             # the same size that puts the mtime back would go unseen by this copy, not by the user's index.
             copy.spoil()
         return answer, parsed, True
+
+
+def _compares_ctimes(config: RepositoryConfig) -> bool:
+    """Otherwise git looks into files as young as the index, and a copy that it refreshed is younger than the index."""
+    try:
+        return status_settings(config).compares_ctimes
+    except BadValue:
+        return False  # git says which
 
 
 def _is_hidden_refusal(config: RepositoryConfig) -> bool:

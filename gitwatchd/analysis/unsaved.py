@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from gitwatchd.analysis.job import analyse
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git import reach
 from gitwatchd.git.branches import count_nowhere, count_unpushed, has_remote, read_branches_and_warnings
 from gitwatchd.git.hidden import GITLINK, count_hidden_changes, count_untracked, list_index
 from gitwatchd.git.index_file import read_index
@@ -135,10 +136,11 @@ def _gone_worktrees(question: Question) -> list[bytes]:
 
 
 def worktree_at(git_dir: bytes) -> bytes | None:
-    """The top of the linked worktree that this git dir is for, if it is there."""
+    """The top of the linked worktree that this git dir is for, if it is there. Raises LeadsAway."""
     named = worktree_named_by(git_dir)
     if named is None:
         return None
+    reach.check(named + b"/.git")
     top = os.path.dirname(os.path.realpath(named + b"/.git"))
     found = read_location(top)
     return top if found is not None and os.path.realpath(found.git_dir) == os.path.realpath(git_dir) else None

@@ -15,8 +15,9 @@ import socket
 import struct
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from typing import Any, assert_never
 
 import msgpack
@@ -28,6 +29,7 @@ from gitwatchd.model.repository import (
     Failed,
     Gone,
     Job,
+    LedAway,
     Location,
     Probe,
     RepoPath,
@@ -37,6 +39,7 @@ from gitwatchd.model.repository import (
     Unsafe,
     Work,
 )
+from gitwatchd.mounts import Mounts, watch_mounts
 
 _LENGTH = struct.Struct(">I")
 _CHUNK_BYTES = 1 << 18
@@ -93,7 +96,7 @@ def work_from_wire(wire: list[Any]) -> Work:
 def _job_to_wire(job: Job) -> list[Any]:
     return [
         _location_to_wire(job.location),
-        job.index_cache, job.timeout_s, job.trusted, job.reuse_index, job.by_git, job.unwalked,
+        job.index_cache, job.timeout_s, job.trusted, job.reuse_index, job.by_git, job.local, job.unwalked,
     ]  # fmt: skip
 
 
@@ -126,6 +129,8 @@ def outcome_to_wire(outcome: Result) -> list[Any]:
             return ["failed", reason, hint]
         case Gone():
             return ["gone"]
+        case LedAway(mount):
+            return ["led away", mount]
         case _:
             assert_never(outcome)
 
@@ -145,6 +150,8 @@ def outcome_from_wire(wire: list[Any]) -> Result:
             return Failed(reason, hint)
         case ["gone"]:
             return Gone()
+        case ["led away", mount]:
+            return LedAway(mount)
         case _:
             raise ValueError(f"not an outcome: {wire!r:.80}")
 
@@ -182,12 +189,19 @@ def _jobs(sock: socket.socket) -> Iterator[tuple[int, Work]]:
 def _perform(work: Work) -> Result:
     # Imported here: the daemon imports this module for its frames, and a probe needs none of it.
     if isinstance(work, Job):
-        from gitwatchd.analysis.job import analyse
+        from gitwatchd.analysis.job import try_to_analyse
+        from gitwatchd.git import reach
 
-        return analyse(work)
+        reach.keep_local(_current_mounts() if work.local else None)
+        return try_to_analyse(work)
     from gitwatchd.analysis.survey import probe, survey
 
     return survey(work) if isinstance(work, Survey) else probe(work)
+
+
+@cache
+def _current_mounts() -> Callable[[], Mounts]:
+    return watch_mounts().look
 
 
 def _end_with_daemon(sock: socket.socket) -> None:

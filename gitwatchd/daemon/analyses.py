@@ -130,7 +130,7 @@ class Analyses:
         """As if nothing had ever been asked; beside the engine."""
         job = self._job(repository.location, by_git=True, afresh=True)
         self._audited[id(job)] = done
-        self._shells.analyst.submit(job, local=self._shells.is_local(repository.location))
+        self._shells.analyst.submit(job)
 
     def _advance(self, repository: Repository, steps: Iterator[Analysed | None]) -> None:
         """Run an incremental analysis for a slice; others are served before the next."""
@@ -159,7 +159,7 @@ class Analyses:
         # What was noted for an advance that came to nothing is covered by git's answer, which begins now.
         job = self._jobs[location.path] = self._job(location, by_git=by_git, afresh=afresh, unwalked=unwalked)
         self._seen_in_vain.discard(location.path)
-        self._shells.analyst.submit(job, local=self._shells.is_local(location))
+        self._shells.analyst.submit(job)
 
     def _job(self, location: Location, *, by_git: bool, afresh: bool, unwalked: bool = False) -> Job:
         # Changes whenever the way that git converts that repository's files may have changed.
@@ -167,7 +167,10 @@ class Analyses:
         reuse = not afresh and self._copied_under.get(location.path) == stamp
         self._copied_under[location.path] = stamp
         timeout_s = self._configuration.settings.limits.timeout_s
-        return Job(location, self._index_cache, timeout_s, self._trust.allowed(location), reuse, by_git, unwalked)
+        return Job(
+            location, self._index_cache, timeout_s, self._trust.allowed(location), reuse, by_git,
+            self._shells.is_local(location), unwalked,
+        )  # fmt: skip
 
     # ---- outcomes
 

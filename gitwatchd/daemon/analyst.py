@@ -12,13 +12,14 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from gitwatchd.analysis.pool import Pool
 from gitwatchd.daemon.remote import Remote
 from gitwatchd.git.child import end_running_children
 from gitwatchd.loop import Loop, Timer
-from gitwatchd.model.repository import Answers, Failed, Job, Outcome, Result, Surveyed, Work
+from gitwatchd.model.repository import Answers, Failed, Job, LedAway, Outcome, RepoPath, Result, Surveyed, Work
 
 _log = logging.getLogger(__name__)
 
@@ -43,10 +44,13 @@ class Analyst:
         mount_of: Callable[[bytes], bytes],
         type_of: Callable[[bytes], str],
         on_room: Callable[[], None],
+        on_led_away: Callable[[RepoPath, bytes], None],
     ) -> None:
-        """`on_room`: there is room for more than when a job was submitted."""
+        """`on_room`: there is room for more than when a job was submitted. `on_led_away`: something of that repository
+        lies on that mount; its job goes on where nothing waits for it."""
         self._loop = loop
         self._on_room = on_room
+        self._on_led_away = on_led_away
         self._on_outcome = on_outcome
         self.pool = Pool(loop, ceiling, self._pool_done, mount_of, on_room)
         self.remote = Remote(loop, mount_of, type_of)
@@ -74,9 +78,9 @@ class Analyst:
     def _direct_room(self) -> int:
         return min(DIRECT_SLOTS - len(self._quick), MOST_DIRECT - len(self._direct))
 
-    def submit(self, job: Job, *, local: bool) -> None:
+    def submit(self, job: Job) -> None:
         """Ends in exactly one `on_outcome`, on the serving thread."""
-        if not local:
+        if not job.local:
             self.remote.submit(job, lambda result: self._hand_on(job, result))
             return
         if self.limit == 0 or self._pool_pays or self._direct_room() <= 0:
@@ -101,7 +105,13 @@ class Analyst:
     def _hand_on(self, work: Work, result: Result) -> None:
         if not isinstance(work, Job) or isinstance(result, Surveyed | Answers):
             raise TypeError(f"{type(result).__name__} is no outcome of {type(work).__name__}")
-        self._on_outcome(work, result)
+        if not isinstance(result, LedAway):
+            self._on_outcome(work, result)
+        elif work.local:
+            self._on_led_away(work.location.path, result.mount)
+            self.remote.submit(replace(work, local=False), lambda result: self._hand_on(work, result))
+        else:
+            raise TypeError("a job that may look everywhere was led away")
 
     def _start_thread(self) -> bool:
         try:
@@ -115,13 +125,13 @@ class Analyst:
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
             number, job = item
-            outcome: Outcome
+            outcome: Outcome | LedAway
             try:
                 # Here: pygit2 takes 70 ms that the start of the daemon does not pay, and for want of a descriptor not
                 # even an import works.
-                from gitwatchd.analysis.job import analyse
+                from gitwatchd.analysis.job import try_to_analyse
 
-                outcome = analyse(job)
+                outcome = try_to_analyse(job)
             except OSError as error:
                 outcome = Failed(f"it could not be analysed: {error.strerror or error}", "gitwatch daemon logs")
             except Exception:  # noqa: BLE001 - a seam of errors.py: a bug ends this job only
@@ -129,9 +139,9 @@ class Analyst:
                 outcome = Failed("a bug ended its analysis: see the log", "gitwatch daemon logs")
             self._loop.call_from_thread(partial(self._done, number, job, outcome))
 
-    def _done(self, number: int, job: Job, outcome: Outcome) -> None:
+    def _done(self, number: int, job: Job, outcome: Outcome | LedAway) -> None:
         if self._take_out(number):
-            self._on_outcome(job, outcome)
+            self._hand_on(job, outcome)
 
     def _take_out(self, number: int) -> bool:
         """False: it was given up before."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from gitwatchd.daemon.paths import resolve_links
 from gitwatchd.daemon.trust import is_trusted
 from gitwatchd.engine.events import Changed, Forgotten
+from gitwatchd.git.reach import resolve_links
 from gitwatchd.model.repository import Failed
 from gitwatchd.settings.model import Settings
 from gitwatchd.store.intent import RootKind

@@ -68,7 +68,7 @@ class Entries:
             session.reply(request.id, _entries_of(repository, standing, with_z, here, local=local))
 
         top, _kind = resolve_strictly(self._fleet, path)
-        if self._fleet.repository(top) is not None or self._fleet.watcher.is_local(top):
+        if self._fleet.repository(top) is not None or self._fleet.stays_local(top):
             ask_about(worktree_of(self._fleet, path))
             return
         # Whether there is a repository on a mount that may hang is for a worker to find out.

@@ -52,6 +52,7 @@ from gitwatchd.engine.events import (
 )
 from gitwatchd.engine.repository import Repository
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git import reach
 from gitwatchd.loop import Loop, Timer
 from gitwatchd.model.report import Watch, facts_from_wire, facts_to_wire
 from gitwatchd.model.repository import Analysed as AnalysedOutcome
@@ -138,7 +139,7 @@ class Fleet:
         analyst = Analyst(
             self._loop, ceiling, self.analyses.on_outcome,
             lambda path: self.watcher.mount_of(path), lambda path: self.watcher.type_of(path),
-            self.on_place_free,
+            self.on_place_free, lambda path, mount: self.watcher.note_led_away(path, mount),
         )  # fmt: skip
         analyst.limit = self.configuration.settings.limits.jobs
         return analyst
@@ -147,7 +148,10 @@ class Fleet:
     def watcher(self) -> Watcher:
         from gitwatchd.watch.watcher import Watcher
 
-        return Watcher(self._loop, self.watching, sight=_look)
+        watcher = Watcher(self._loop, self.watching, sight=_look)
+        # From the first look at any path on: a request is resolved before anything is started for it.
+        reach.keep_local(watcher.known_mounts)
+        return watcher
 
     @cached_property
     def increments(self) -> Increments:
@@ -200,6 +204,7 @@ class Fleet:
             self.analyst.close()
         if self.started:
             self.watcher.close()
+        reach.keep_local(None)
         self._cache.close()
         self.intent.close()
 
@@ -293,14 +298,18 @@ class Fleet:
 
     def _is_unwatched(self, top: bytes) -> bool:
         """Whether no event would tell of new repositories below."""
-        if not self.watcher.is_local(top):
+        if not self.stays_local(top):
             return self.repository(top) is None
         return self.watcher.discovery_is_blind
+
+    def stays_local(self, directory: bytes) -> bool:
+        """Whether looking for a repository in `directory` cannot hang, as far as is known."""
+        return self.watcher.is_local(directory) and self.watcher.leads_onto(directory) is None
 
     def is_local(self, location: Location) -> bool:
         """Whether looking at it cannot hang."""
         parts = {location.path, location.git_dir, location.common_dir}
-        return all(map(self.watcher.is_local_throughout, parts))
+        return self.watcher.leads_onto(location.path) is None and all(map(self.watcher.is_local_throughout, parts))
 
     def limit_jobs(self, most: int | None) -> None:
         """At most this many analyses at once (0: one, in a worker); None: as many as pay."""

@@ -28,6 +28,7 @@ from gitwatchd.daemon.requests import (
 )
 from gitwatchd.engine.repository import Repository
 from gitwatchd.errors import EnvironmentFailure, UserError
+from gitwatchd.git import reach
 from gitwatchd.model.report import Facts, Standing, State, Wire, text_or_bytes, to_bytes
 from gitwatchd.model.repository import Analysed, Failed, Location, RepoPath
 from gitwatchd.render.branches_view import BRANCH_COLUMNS, DEFAULT_BRANCH_COLUMNS, render_branches
@@ -188,6 +189,10 @@ class InquiryMethods:
         """On a mount that did not answer just now nobody looks again: threads that hang there are few."""
         return standing.state is State.FRESH or self._fleet.is_local(repository.location)
 
+    def _reaching(self, repository: Repository, work: Callable[[], object]) -> Callable[[], object]:
+        """`work` that may look at all of that repository."""
+        return work if self._fleet.is_local(repository.location) else partial(reach.follow_everything, work)
+
     def _not_looked_for(self, repository: Repository, there: Sequence[tuple[Repository, Standing]]) -> int:
         """How many linked worktrees it has beside those of `there`: its git dir, on a mount that may hang, alone
         says where they are."""
@@ -219,7 +224,7 @@ class InquiryMethods:
 
         for repository in repositories:
             kind, work = inquiry(repository)
-            self._inquiries.ask(kind, repository, work, partial(take, repository.path))
+            self._inquiries.ask(kind, repository, self._reaching(repository, work), partial(take, repository.path))
 
     # ---- branches
 
@@ -291,7 +296,8 @@ class InquiryMethods:
         if not self._may_be_looked_at(repository, standing):
             tell(Failed(standing.reason or standing.state.value, standing.hint))
             return
-        self._inquiries.ask("branches", repository, lambda: read_branches(location, read_config(location)), tell)
+        work = self._reaching(repository, lambda: read_branches(location, read_config(location)))
+        self._inquiries.ask("branches", repository, work, tell)
 
     # ---- tables
 

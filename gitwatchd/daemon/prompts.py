@@ -16,6 +16,7 @@ from typing import Any
 from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.daemon.requests import (
+    NotLookedAt,
     find_by_git_dir,
     find_worktree_top,
     is_found_from_its_top,
@@ -170,7 +171,7 @@ class Prompts:
             if not fleet.watcher.is_local(directory):
                 return known_above(fleet, directory)
             return find_by_git_dir(fleet, directory) if by_git_dir else find_worktree_top(fleet, directory)
-        except OSError:
+        except (OSError, NotLookedAt):
             return None
 
     # ---- answers

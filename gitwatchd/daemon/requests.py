@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gitwatchd.daemon.fleet import Fleet
-from gitwatchd.daemon.paths import resolve_links
 from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.engine.repository import Repository
 from gitwatchd.errors import EnvironmentFailure, UserError, reason_of
+from gitwatchd.git.reach import resolve_links
 from gitwatchd.model.report import Wire, text_or_bytes
 from gitwatchd.model.repository import RepoPath
 from gitwatchd.render.table import NoSuchColumn, parse_columns
@@ -82,6 +83,18 @@ def columns_of(options: Mapping[str, Any], known: Sequence[str], start: Sequence
 
 _TAKEN = "no longer watched: it was taken from the roots while it was asked about"
 _ASK_AGAIN = "ask again to have it watched"
+
+
+class NotLookedAt(EnvironmentFailure):
+    """What lies at `top` is on a mount that may hang, or leads onto one: a worker has to say whether it is a
+    repository."""
+
+    def __init__(self, top: bytes, reason: str | None = None) -> None:
+        """`reason`: why the last look came to nothing."""
+        shown = os.fsdecode(top)
+        reason = reason or "on a file system that may not answer, and not looked at yet"
+        super().__init__(f"{shown}: {reason}", f"gitwatch status {shlex.quote(shown)}")
+        self.top = top
 
 
 @dataclass(slots=True)
@@ -184,7 +197,10 @@ def resolve(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
         above = known_above(fleet, directory)
         return (directory, RootKind.DIRECTORY) if above is None else (above, RootKind.WORKTREE)
     is_file = not os.path.isdir(directory)
-    worktree = find_worktree_top(fleet, os.path.dirname(directory) if is_file else directory)
+    try:
+        worktree = find_worktree_top(fleet, os.path.dirname(directory) if is_file else directory)
+    except NotLookedAt as away:
+        return away.top, RootKind.WORKTREE
     if worktree is not None:
         return worktree, RootKind.WORKTREE
     if is_file:
@@ -203,6 +219,8 @@ def resolve_strictly(fleet: Fleet, path: bytes) -> tuple[bytes, RootKind]:
 def worktree_of(fleet: Fleet, path: bytes) -> RepoPath:
     """The repository that `path` lies in. Raises EnvironmentFailure where there is none."""
     top, kind = resolve_strictly(fleet, path)
+    if fleet.repository(top) is None and not fleet.stays_local(top):
+        raise NotLookedAt(top, fleet.roots.unreadable.get(top))
     elsewhere = kind is RootKind.DIRECTORY and fleet.watcher.is_local(top)
     if elsewhere or fleet.repository(top) is None:
         raise EnvironmentFailure(f"{os.fsdecode(path)}: not a git repository (or any of the parent directories)")
@@ -227,9 +245,11 @@ def known_above(fleet: Fleet, directory: bytes) -> RepoPath | None:
 def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
     """The repository that `directory` (resolved, local) lies in; one that nobody knew becomes known.
 
-    Raises OSError where git refuses to look further up.
+    Raises OSError where git refuses to look further up, NotLookedAt.
     """
-    from gitwatchd.git.layout import read_location  # not needed for the first replies after a start
+    # Not needed for the first replies after a start.
+    from gitwatchd.git.layout import read_location
+    from gitwatchd.git.reach import LeadsAway
 
     candidate = directory
     while True:
@@ -237,7 +257,16 @@ def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
         if known is not None and is_found_from_its_top(fleet, known):
             return known.path
         if os.path.lexists(candidate + b"/.git") or os.path.lexists(candidate + b"/HEAD"):
-            location = read_location(candidate)
+            try:
+                location = read_location(candidate)
+            except LeadsAway as away:
+                led = find_known_by_git_dir(fleet, candidate + b"/.git")
+                if led is not None:
+                    return led  # its core.worktree leads away
+                fleet.watcher.note_led_away(candidate, away.mount)
+                if not fleet.roots.is_root(candidate):  # even below one: its worktree may lie elsewhere
+                    fleet.decisions.add_root(candidate, RootKind.WORKTREE, permanent=False, include_ignored=False)
+                raise NotLookedAt(candidate) from away
             if location is None and _is_closed(candidate + b"/.git"):
                 # To look for one further up, as git does, would be an answer about another repository.
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), candidate + b"/.git")
@@ -264,16 +293,24 @@ def is_found_from_its_top(fleet: Fleet, repository: Repository) -> bool:
     return os.path.lexists(location.path + b"/.git")
 
 
+def find_known_by_git_dir(fleet: Fleet, git_dir: bytes) -> RepoPath | None:
+    repositories = fleet.engine.repositories.values()
+    return next((r.path for r in repositories if r.location.git_dir == git_dir and not r.gone), None)
+
+
 def find_by_git_dir(fleet: Fleet, git_dir: bytes) -> RepoPath | None:
     """The repository whose git dir that is (resolved), if it has a worktree."""
-    for repository in fleet.engine.repositories.values():
-        if repository.location.git_dir == git_dir and not repository.gone:
-            return repository.path
+    if (known := find_known_by_git_dir(fleet, git_dir)) is not None:
+        return known
     from gitwatchd.git.layout import find_worktree_of, read_location
+    from gitwatchd.git.reach import LeadsAway
 
-    starts = [start for start in (find_worktree_of(git_dir), git_dir) if start is not None]
-    # The git dir may name a worktree on a mount that hangs.
-    found = (read_location(start) for start in starts if fleet.watcher.is_local(real_path(fleet, start)))
+    try:
+        starts = [start for start in (find_worktree_of(git_dir), git_dir) if start is not None]
+        # The git dir may name a worktree on a mount that hangs.
+        found = [read_location(start) for start in starts if fleet.watcher.is_local(real_path(fleet, start))]
+    except LeadsAway:
+        return None
     location = next((each for each in found if each is not None and each.git_dir == git_dir and not each.bare), None)
     if location is None:
         return None

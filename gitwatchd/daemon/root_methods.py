@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from gitwatchd.daemon.fleet import Fleet
-from gitwatchd.daemon.requests import find_worktree_top, option, options_of, path_of, real_path
+from gitwatchd.daemon.requests import NotLookedAt, find_worktree_top, option, options_of, path_of, real_path
 from gitwatchd.errors import EnvironmentFailure, reason_of
 from gitwatchd.model.report import text_or_bytes
 from gitwatchd.server.session import Session
@@ -31,6 +31,8 @@ class RootMethods:
                     raise EnvironmentFailure(f"{os.fsdecode(path)}: not a directory")
                 if find_worktree_top(self._fleet, top) is not None:
                     kind = RootKind.WORKTREE
+        except NotLookedAt:
+            kind = RootKind.WORKTREE
         except OSError as error:
             raise EnvironmentFailure(f"{os.fsdecode(path)}: {reason_of(error)}") from None
         include = option(options, "include_ignored", bool, False)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from gitwatchd.engine.events import Analysed, Busy, Changed, Discovered, Forgotten, Found, Level, Refused, Walked
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Failed, Gone, Location, RepoPath, Result, Survey, Surveyed
+from gitwatchd.store.intent import RootKind
 from gitwatchd.watch.changes import Aspect, Changes
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Watching:
     def discover(self, directory: bytes, root: Root) -> None:
         """Look for repositories below `directory`; `on_found` and `on_discovered` tell of them."""
         fleet = self._fleet
-        if not fleet.watcher.is_local(directory):
+        if not fleet.stays_local(directory):
             self._survey(directory, root)
             return
         if not (ignore := fleet.roots.ignore):
@@ -67,6 +68,11 @@ class Watching:
             unreadable = []
             if isinstance(result, Surveyed):
                 for location in result.locations:
+                    if root.kind is RootKind.WORKTREE and not self._fleet.roots.cover(location.path):
+                        # It was asked for by the place from which its core.worktree leads here.
+                        self._fleet.decisions.add_root(
+                            location.path, RootKind.WORKTREE, permanent=False, include_ignored=False
+                        )
                     self.on_found(location)
             elif isinstance(result, Failed):
                 unreadable = [(directory, result.reason)]
@@ -175,6 +181,9 @@ class Watching:
             if waiting.discovering and not self._fleet.roots.looking(waiting.scope):
                 self._fleet.feed(Discovered(query))
 
+    def on_led_away(self, directory: bytes) -> None:
+        self._fleet.roots.look(directory)
+
     def on_left(self, path: bytes) -> None:
         for repository in self._fleet.below((path,)):
             self.check_identity(repository.path)
@@ -191,6 +200,8 @@ class Watching:
         for path, repository in list(self._fleet.engine.repositories.items()):
             location = repository.location
             parts = {location.path, location.git_dir, location.common_dir}
+            if (mount := self._fleet.watcher.leads_onto(path)) is not None:
+                parts.add(mount)
             if any(lies_below(part, point) or lies_below(point, part) for point in points for part in parts):
                 self._fleet.increments.drop(path)
                 self._fleet.feed(Changed(path, rewalk=True))

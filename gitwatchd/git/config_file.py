@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git import reach
 from gitwatchd.git.files import open_unblocked
 
 MAX_CONFIG_BYTES = 4 << 20
@@ -172,8 +173,9 @@ def read_config_file(path: bytes, *, may_be_unreadable: bool) -> tuple[Config, F
     """The entries of the file and what it was when read; None if there is none (git skips it without a word).
 
     `may_be_unreadable`: permission denied counts as absent (git's rule for the user's own files).
-    Raises ConfigDamaged where git would end.
+    Raises ConfigDamaged where git would end, LeadsAway.
     """
+    reach.check(path)
     try:
         with open_unblocked(path) as file:
             found = os.fstat(file.fileno())

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from gitwatchd.git import reach
 from gitwatchd.git.config_file import (
     BadValue,
     Config,
@@ -198,6 +199,7 @@ class ConfigWalk:
             self.needs_git = "%(prefix) in a condition"
         home = self._home
         if home is not None and argument.startswith(b"~"):
+            reach.check(home)
             home = os.path.realpath(home)
         pattern = expand_home(argument, home) or argument
         literal = 0
@@ -259,6 +261,7 @@ def _read_own(path: bytes, scope: Scope, may_be_unreadable: bool) -> _File | Non
 def _read_shared(path: bytes, scope: Scope, may_be_unreadable: bool) -> _File | None:
     known = _shared_files.get((path, scope))
     if known is not None:
+        reach.check(path)
         try:
             if fingerprint_of(os.stat(path)) == known.fingerprint:
                 return known

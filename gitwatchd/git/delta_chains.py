@@ -22,7 +22,8 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from gitwatchd.errors import EnvironmentFailure
-from gitwatchd.git.files import raise_if_exhausted, read_regular
+from gitwatchd.git.files import raise_if_exhausted
+from gitwatchd.git.layout import object_directories
 from gitwatchd.git.varint import parse_offset
 
 _OID_BYTES = 20
@@ -34,9 +35,6 @@ _MOST_PACKS = 64
 """With an index of their own: each takes a descriptor or two. git thinks of packing them together from 50 on."""
 _MOST_KNOWN = 1 << 17
 """Places in packs that are known to be good: chains have most of their bases in common."""
-_DEEPEST_ALTERNATES = 5
-"""As libgit2 has it."""
-_LONGEST_ALTERNATES_BYTES = 1 << 16
 _OFFSET_DELTA, _NAMED_DELTA = 6, 7
 _WHOLE = {1: b"commit", 2: b"tree", 3: b"blob", 4: b"tag"}
 _TABLE_OF_CONTENTS = b"\xfftOc\0\0\0\2"
@@ -154,7 +152,7 @@ class DeltaChains:
                 yield self._packs[path], found[1]
 
     def _open(self, packs: dict[bytes, _Pack]) -> None:
-        for directory in _with_alternates(self._directory):
+        for directory in object_directories(self._directory):
             below = directory + b"/pack/"
             try:
                 names = set(os.listdir(below))
@@ -264,22 +262,3 @@ def _read_multiple(raw: mmap.mmap) -> tuple[_Table, list[bytes]]:
     at: dict[bytes, int] = dict(struct.iter_unpack(">4sQ", raw[12 : 12 + 12 * chunks]))
     names = raw[at[b"PNAM"] :].split(b"\0", packs)[:packs]
     return _Table(raw, at[b"OIDF"], at[b"OIDL"], at[b"OOFF"], 2, at.get(b"LOFF", len(raw))), names
-
-
-def _with_alternates(directory: bytes) -> list[bytes]:
-    """Object directories: this one and those that it borrows from."""
-    found = {directory: 0}
-    for each in (waiting := [directory]):
-        if found[each] >= _DEEPEST_ALTERNATES:
-            continue
-        try:
-            lines = read_regular(each + b"/info/alternates", _LONGEST_ALTERNATES_BYTES).splitlines()
-        except OSError as error:
-            raise_if_exhausted(error)
-            continue
-        for line in lines:
-            other = os.path.join(each, line)
-            if line and not line.startswith(b"#") and other not in found:
-                found[other] = found[each] + 1
-                waiting.append(other)
-    return list(found)

@@ -4,6 +4,8 @@ Owns: nothing. Runs: any thread or process; every function reads a handful of sm
 Invariant: a `Location` is returned only for what git itself accepts as a repository (its `is_git_directory`:
 a valid HEAD, `objects`, `refs`), so a clone or an init that has not got that far is None, not an error.
 Never follows configuration includes: git does not either for the few variables that decide the layout.
+Every path that a repository names is checked before it is followed (reach.py): whoever gets a `Location` may look at
+its git dir, common dir and objects. LeadsAway is raised where he may not.
 """
 
 from __future__ import annotations
@@ -15,12 +17,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gitwatchd.errors import NotARepository, reason_of
+from gitwatchd.git import reach
 from gitwatchd.git.config_file import MAX_CONFIG_BYTES, ConfigDamaged, find_boolean, parse_config
-from gitwatchd.git.files import raise_if_exhausted, read_if_there
+from gitwatchd.git.files import raise_if_exhausted, read_if_there, read_regular
 from gitwatchd.model.repository import Location, RepoPath
 
 _LARGEST_POINTER_FILE_BYTES = 1 << 16
 """HEAD, `.git` and `commondir` files hold one path; anything longer is not one of them."""
+_LONGEST_ALTERNATES_BYTES = 1 << 16
+_DEEPEST_ALTERNATES = 5
+"""As git and libgit2 have it."""
 
 _HEX = frozenset(b"0123456789abcdef")
 
@@ -45,7 +51,7 @@ def read_location(top: bytes) -> Location | None:
 
     None while it is half made and when there is none. `top` is absolute; symlinks in it are resolved. With
     core.worktree the location's path is that worktree, wherever it lies; a `.git` directory with core.bare is
-    a bare repository whose path is the `.git` directory, as git sees it.
+    a bare repository whose path is the `.git` directory, as git sees it. Raises LeadsAway.
     """
     top = os.path.realpath(top)
     dot_git = top + b"/.git" if top != b"/" else b"/.git"
@@ -57,6 +63,7 @@ def read_location(top: bytes) -> Location | None:
     if stat.S_ISREG(mode):
         git_dir = _read_git_file(dot_git, top)
     elif stat.S_ISLNK(mode):
+        reach.check(dot_git)
         git_dir = _read_git_file(dot_git, top) if os.path.isfile(dot_git) else os.path.realpath(dot_git)
     if git_dir is None:
         return None
@@ -182,7 +189,7 @@ def _place(top: bytes | None, git_dir: bytes, common_dir: bytes) -> Location:
                 worktree=layout.worktree if own.worktree is None else own.worktree,
             )
     if layout.worktree is not None and layout.bare is not True:
-        path = os.path.realpath(os.path.join(git_dir, layout.worktree))
+        path = _resolve(git_dir, layout.worktree)
         return Location(RepoPath(path), git_dir, common_dir, bare=False)
     if layout.bare or top is None:
         return Location(RepoPath(git_dir), git_dir, common_dir, bare=True)
@@ -190,14 +197,39 @@ def _place(top: bytes | None, git_dir: bytes, common_dir: bytes) -> Location:
 
 
 def _common_dir_of(git_dir: bytes) -> bytes | None:
-    """git's `is_git_directory`; the common dir when it holds, else None."""
+    """git's `is_git_directory`; the common dir when it holds, else None. Raises LeadsAway."""
     if not _valid_head(git_dir + b"/HEAD"):
         return None
+    reach.check_links_in(git_dir, b"info")
     pointer = _read_pointer(git_dir + b"/commondir")
-    common = git_dir if pointer is None else os.path.realpath(os.path.join(git_dir, pointer))
-    if os.access(common + b"/objects", os.X_OK) and os.access(common + b"/refs", os.X_OK):
-        return common
-    return None
+    common = git_dir if pointer is None else _resolve(git_dir, pointer)
+    if common != git_dir:
+        reach.check_links_in(common, b"info")
+    if not os.access(common + b"/objects", os.X_OK) or not os.access(common + b"/refs", os.X_OK):
+        return None
+    if reach.is_kept_local():
+        object_directories(common + b"/objects")
+    return common
+
+
+def object_directories(directory: bytes) -> list[bytes]:
+    """A directory of objects, and those that it borrows from. Raises LeadsAway."""
+    found = {directory: 0}
+    for each in (waiting := [directory]):
+        if found[each] >= _DEEPEST_ALTERNATES:
+            continue
+        try:
+            lines = read_regular(each + b"/info/alternates", _LONGEST_ALTERNATES_BYTES).splitlines()
+        except OSError as error:
+            raise_if_exhausted(error)
+            continue
+        for line in lines:
+            other = os.path.join(each, line)
+            if line and not line.startswith(b"#") and other not in found:
+                reach.check(other)
+                found[other] = found[each] + 1
+                waiting.append(other)
+    return list(found)
 
 
 def _valid_head(path: bytes) -> bool:
@@ -222,7 +254,14 @@ def _read_git_file(path: bytes, directory: bytes) -> bytes | None:
     if not text.startswith(b"gitdir: "):
         return None
     target = text[8:].partition(b"\0")[0].rstrip(b"\r\n")  # a NUL ends it for git
-    return os.path.realpath(os.path.join(directory, target)) if target else None
+    return _resolve(directory, target) if target else None
+
+
+def _resolve(directory: bytes, target: bytes) -> bytes:
+    """Where `target`, seen from `directory`, leads. Raises LeadsAway."""
+    path = os.path.join(directory, target)
+    reach.check(path)
+    return os.path.realpath(path)
 
 
 def _read_pointer(path: bytes) -> bytes | None:

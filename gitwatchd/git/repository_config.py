@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
+from gitwatchd.git import reach
 from gitwatchd.git.config_file import BadValue, ConfigDamaged, find_boolean
 from gitwatchd.git.config_walk import OWN_SCOPES, ConfigWalk, Entry, Scope, expand_home
 from gitwatchd.model.repository import Location
@@ -140,8 +142,8 @@ def _canonical(key: bytes) -> bytes:
 def read_config(location: Location, *, environment: Mapping[str, str] = os.environ) -> RepositoryConfig:
     """Read what git would read in this repository. `environment` gives HOME and XDG_CONFIG_HOME.
 
-    Blocks for a few reads; starts git where only git can tell. Raises ConfigDamaged where git refuses to go on, and
-    what `run_git` raises.
+    Blocks for a few reads; starts git where only git can tell. Whoever gets it may read its `excludes_file` and
+    `attributes_file`. Raises ConfigDamaged where git refuses to go on, LeadsAway, and what `run_git` raises.
     """
     home = _directory(environment, "HOME")
     xdg = _directory(environment, "XDG_CONFIG_HOME") or (home and home + b"/.config")
@@ -153,10 +155,16 @@ def read_config(location: Location, *, environment: Mapping[str, str] = os.envir
     walk = ConfigWalk(location, home, files, remote_urls=None)
     walk.run()
     entries = tuple(walk.entries) if not walk.needs_git else _ask_git(location)
-    return RepositoryConfig(
+    config = RepositoryConfig(
         location, entries, tuple(dict.fromkeys(walk.sources)),
         depends_on_branch=walk.depends_on_branch, home=home, xdg=xdg,
     )  # fmt: skip
+    if reach.is_kept_local():
+        with suppress(BadValue):  # whoever wants that value says so
+            for path in (config.excludes_file, config.attributes_file):
+                if path:
+                    reach.check(path)
+    return config
 
 
 def _directory(environment: Mapping[str, str], name: str) -> bytes | None:

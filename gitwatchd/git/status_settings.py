@@ -58,12 +58,16 @@ class StatusSettings:
         """
         return (
             self.symlinks
-            and self.trust_ctime
-            and not self.check_stat_minimal
+            and self.compares_ctimes
             and not self.ignore_stat
             and not self.ignore_case
             and not self.precompose_unicode
         )
+
+    @property
+    def compares_ctimes(self) -> bool:
+        """Otherwise an edit that puts the mtime back shows only where the file is as young as the index."""
+        return self.trust_ctime and not self.check_stat_minimal
 
     @property
     def converts_line_ends(self) -> bool:

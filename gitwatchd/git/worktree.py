@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git import reach
 from gitwatchd.git.child import run_git
 from gitwatchd.git.files import raise_if_exhausted
 from gitwatchd.git.ignore import IgnoreRules, read_rules
@@ -45,9 +46,15 @@ class Tree:
 
 
 def read_tree(location: Location, config: RepositoryConfig) -> Tree:
-    """Raises EnvironmentFailure when the index cannot be read."""
+    """Raises EnvironmentFailure when the index cannot be read, LeadsAway where tracked files lie beyond such a link."""
     index = read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
-    return Tree(location.path, *_read_tracked(location, index), read_rules(location, config), config, index)
+    tracked, gitlinks = _read_tracked(location, index)
+    if reach.is_kept_local():
+        for directory in tracked:
+            path = location.path + b"/" + directory
+            if os.path.islink(path):
+                reach.check(path)
+    return Tree(location.path, tracked, gitlinks, read_rules(location, config), config, index)
 
 
 def _read_tracked(location: Location, index: Index) -> tuple[frozenset[bytes], frozenset[bytes]]:

@@ -10,6 +10,7 @@ import os
 import stat
 import time
 
+from gitwatchd.git import reach
 from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import ASSUME_VALID, SKIP_WORKTREE, Index
 from gitwatchd.incremental.terms import Conversion, Inexact, Terms
@@ -129,10 +130,11 @@ def leads_through_link(prefix: bytes, directory: bytes, links: dict[bytes, bool]
 
 
 def refuse_unreachable(top: bytes, path: bytes) -> None:
-    """Raises Inexact where git, too, can say nothing of `path`, which is missing or lies beyond a link.
+    """Raises Inexact where git, too, can say nothing of `path`, which is missing or lies beyond a link; LeadsAway.
 
     A link that leads in a circle is neither to git: it complains, and then leaves the file out of its answer.
     """
+    reach.check(top + b"/" + path)
     try:
         os.lstat(top + b"/" + path)
     except (FileNotFoundError, NotADirectoryError):

@@ -102,6 +102,9 @@ def _conversion(
     files += [location.common_dir + b"/info/attributes", SYSTEM_ATTRIBUTES]
     if config.attributes_file is not None:
         files.append(config.attributes_file)
+    # A tracked attributes file that is absent from the worktree is read from the index; so is one that is a link there.
+    if not all(_is_regular(file) for file in files[: len(directories)]):
+        return Conversion.ANY
     found = False
     for file in files:
         try:
@@ -113,9 +116,6 @@ def _conversion(
         if any(word in raw for word in _REWRITING):
             return Conversion.ANY
         found = found or bool(raw.strip())
-    # A tracked attributes file that is absent from the worktree is read from the index; so is one that is a link there.
-    if not all(_is_regular(file) for file in files[: len(directories)]):
-        return Conversion.ANY
     return Conversion.LINE_ENDS if found or settings.converts_line_ends else Conversion.NONE
 
 

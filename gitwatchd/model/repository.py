@@ -82,6 +82,8 @@ class Job:
     they convert decides whether a file is clean, and the refreshed copy has forgotten that it was asked."""
     by_git: bool = True
     """git itself has to answer: for a verification, or because our own reading lost confidence."""
+    local: bool = True
+    """It is to keep away from mounts that may hang, and ends as LedAway where something of it leads onto one."""
     unwalked: bool = False
     """No walk has told which repositories lie in its worktree: `Analysed.nested` is to tell."""
 
@@ -170,4 +172,11 @@ class Answers:
     """The file system does."""
 
 
-Result = Outcome | Surveyed | Answers
+@dataclass(frozen=True, slots=True)
+class LedAway:
+    """A local job found that something of the repository lies on that mount: to be tried by who may look there."""
+
+    mount: bytes
+
+
+Result = Outcome | Surveyed | Answers | LedAway

@@ -26,12 +26,19 @@ _STARVED_TURNS, _STARVED_PAUSE_S = 100, 0.1
 
 
 class Discoverer:
-    """`found` is called on the discovering thread."""
+    """`found` and `led_away` (as in `walk_root`) are called on the discovering thread."""
 
-    def __init__(self, watch: DiscoveryWatch, mounts: Callable[[], Mounts], found: Callable[[Location], None]) -> None:
+    def __init__(
+        self,
+        watch: DiscoveryWatch,
+        mounts: Callable[[], Mounts],
+        found: Callable[[Location], None],
+        led_away: Callable[[bytes, bytes], None],
+    ) -> None:
         self._watch = watch
         self._mounts = mounts
         self._found = found
+        self._led_away = led_away
 
     def discover(self, directory: bytes, root: bytes, *, include_ignored: bool, skip: Skip) -> list[tuple[bytes, str]]:
         """At and below `directory`, itself at or below `root`. Returns directories that could not be read, and why."""
@@ -55,6 +62,7 @@ class Discoverer:
                         half_made=self._watch.await_head,
                         found=self._watch.leave,
                         unreadable=cannot_read,
+                        led_away=self._led_away,
                         skip=skip,
                     ):
                         self._found(location)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 from gitwatchd.git.directory import list_directory
 from gitwatchd.git.layout import read_location
+from gitwatchd.git.reach import LeadsAway
 from gitwatchd.model.repository import Location, RepoPath
 from gitwatchd.mounts import Mounts, read_mounts
 from gitwatchd.watch.table import path_below
@@ -33,12 +34,14 @@ def walk_root(
     half_made: Enter = lambda _path: None,
     found: Enter = lambda _path: None,
     unreadable: Callable[[bytes, OSError], None] = lambda _path, _error: None,
+    led_away: Callable[[bytes, bytes], None] = lambda _path, _mount: None,
     skip: Skip = lambda _path: False,
 ) -> Iterator[Location]:
     """Repositories at and below `root` (absolute, resolved), outside of other repositories.
 
     `half_made` is called with a `.git` that is no repository yet (a clone in progress), `found` with the directory that
-    holds a repository (core.worktree may lead elsewhere).
+    holds a repository (core.worktree may lead elsewhere), `led_away` with one that may hold one, and with the mount
+    onto which that leads.
     """
     stack = [root]
     while stack:
@@ -58,6 +61,9 @@ def walk_root(
                     half_made(path_below(directory, b".git"))
                     # It may have become one before somebody watched for that.
                     location = read_location(directory)
+            except LeadsAway as away:
+                led_away(directory, away.mount)
+                continue
             except OSError as error:
                 unreadable(directory, error)
                 continue

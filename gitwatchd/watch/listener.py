@@ -27,7 +27,8 @@ class Identity:
 def read_identity(location: Location) -> Identity | None:
     """None when either is missing."""
     try:
-        top, git_dir = os.stat(location.path), os.stat(location.git_dir)
+        # No links: neither path had one at its end, and one that is there by now may lead onto a dead mount.
+        top, git_dir = os.lstat(location.path), os.lstat(location.git_dir)
     except OSError:
         return None
     return Identity((top.st_dev, top.st_ino), (git_dir.st_dev, git_dir.st_ino))
@@ -58,6 +59,8 @@ class WalkResult:
     """As `RepositoryWalk.entered`."""
     new_attributes: bool = False
     """A `.gitattributes` came to light that no event told of."""
+    leads_onto: bytes | None = None
+    """The mount that may hang, and that something of the repository lies on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,10 @@ class Listener(Protocol):
     def on_found(self, location: Location) -> None: ...
     def on_discovered(self, root: bytes, unreadable: list[tuple[bytes, str]]) -> None:
         """One walk that `discover` asked for has ended."""
+
+    def on_led_away(self, directory: bytes) -> None:
+        """What is in `directory` may be a repository, and leads onto a mount that may hang: to be looked for by who may
+        look there. Told before the end of the walk that met it."""
 
     def on_left(self, path: bytes) -> None:
         """Repositories at and below `path` may be gone."""

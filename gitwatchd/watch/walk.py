@@ -16,6 +16,7 @@ from dataclasses import replace
 from errno import EACCES, ELOOP
 
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git import reach
 from gitwatchd.git.files import raise_if_exhausted, read_regular
 from gitwatchd.git.ignore import exclude_files, read_rules
 from gitwatchd.git.layout import linked_worktrees, read_location
@@ -266,7 +267,8 @@ class RepositoryWalk:
 
 
 def git_dir_in_making(dot_git: bytes) -> bytes | None:
-    """The directory that a `.git` is or, if it is a file, leads to; None when it leads nowhere."""
+    """The directory that a `.git` is or, if it is a file, leads to; None when it leads nowhere. Raises LeadsAway."""
+    reach.check(dot_git)
     if os.path.isdir(dot_git):
         return dot_git
     try:
@@ -275,7 +277,9 @@ def git_dir_in_making(dot_git: bytes) -> bytes | None:
         return None
     if not content.startswith(b"gitdir: "):
         return None
-    return os.path.realpath(os.path.join(os.path.dirname(dot_git), content[8:].partition(b"\0")[0].rstrip(b"\r\n")))
+    path = os.path.join(os.path.dirname(dot_git), content[8:].partition(b"\0")[0].rstrip(b"\r\n"))
+    reach.check(path)
+    return os.path.realpath(path)
 
 
 def _rules_outside(location: Location, config: RepositoryConfig) -> object:

@@ -21,11 +21,12 @@ from dataclasses import replace
 
 from gitwatchd.errors import EnvironmentFailure, is_exhaustion
 from gitwatchd.git.layout import find_start, read_location
+from gitwatchd.git.reach import LeadsAway
 from gitwatchd.incremental.strays import Strays
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Lack, Location, RepoPath, Shortage
-from gitwatchd.mounts import lies_below
+from gitwatchd.mounts import Mounts, lies_below, watch_mounts
 from gitwatchd.watch import platform
 from gitwatchd.watch.changes import Aspect, Changes
 from gitwatchd.watch.discoverer import Discoverer
@@ -41,7 +42,6 @@ from gitwatchd.watch.limits import (
     read_max_watches,
 )
 from gitwatchd.watch.listener import Identity, Listener, Raised, Sight, WalkResult, read_identity
-from gitwatchd.watch.mount_watch import watch_mounts
 from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, Released, RepositoryWatch
 from gitwatchd.watch.table import Allowance, WatchTable
 from gitwatchd.watch.walk import RepositoryWalk, configuration_files
@@ -82,7 +82,7 @@ class Watcher:
         self._shards = [WatchTable(self._allowance) for _ in range(SHARDS)]
         self._own: dict[RepoPath, WatchTable] = {}
         self._discovery = DiscoveryWatch(self._common)
-        self._discoverer = Discoverer(self._discovery, lambda: self._mounts.mounts, self._tell_found)
+        self._discoverer = Discoverer(self._discovery, self.known_mounts, self._tell_found, self._tell_led_away)
         self._configuration = ConfigurationWatch(self._common, self._is_known_local)
         self._settings = ConfigurationWatch(self._common, self._is_known_local)
         self._settings_files: tuple[bytes, ...] = ()
@@ -94,6 +94,8 @@ class Watcher:
         self._numbers: dict[RepoPath, int] = {}
         """The last walk asked for, of each repository not released since."""
         self._mounts = watch_mounts()
+        self._leads_onto: dict[bytes, bytes] = {}
+        """Repositories, and places that may hold one, that are local and lead onto a mount that may hang."""
         self._walks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._discoveries: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -178,6 +180,7 @@ class Watcher:
         """Drop every watch of a repository; a walk of it that is under way comes to nothing, and `on_walked` is not
         called for it."""
         self._numbers.pop(path, None)
+        self._leads_onto.pop(path, None)
         with self._lock:
             watch = self._watches.pop(path, None)
             table = self._own.pop(path, None)
@@ -189,7 +192,7 @@ class Watcher:
     def mount_of(self, path: bytes) -> bytes:
         """The mount point that work on the repository at `path` may hang on, without touching it."""
         mounts = self._mounts.look()
-        return mounts.find_remote(path) or mounts.mount_of(path)
+        return self._leads_onto.get(path) or mounts.find_remote(path) or mounts.mount_of(path)
 
     def type_of(self, path: bytes) -> str:
         """The type of that mount's file system."""
@@ -202,6 +205,15 @@ class Watcher:
     def is_local_throughout(self, path: bytes) -> bool:
         """As `is_local`, of all below it as well."""
         return self._mounts.look().find_remote(path) is None
+
+    def note_led_away(self, path: bytes, mount: bytes) -> None:
+        """Something of the repository at `path` was found to lie on that mount. Forgotten by a walk that finds nothing
+        there, and when something else is mounted."""
+        self._leads_onto[path] = mount
+
+    def leads_onto(self, path: bytes) -> bytes | None:
+        """The mount of the last `note_led_away`."""
+        return self._leads_onto.get(path)
 
     def is_mount_point(self, path: bytes) -> bool:
         return path in self._mounts.mounts.types
@@ -265,6 +277,10 @@ class Watcher:
         watch = self._watches.get(path)
         return None if watch is None or watch.released else watch.strays
 
+    def known_mounts(self) -> Mounts:
+        """On any thread: the snapshot last read."""
+        return self._mounts.mounts
+
     def _is_known_local(self, path: bytes) -> bool:
         """As `is_local`, on any thread: by the snapshot last read."""
         return self._mounts.mounts.is_local(path)
@@ -293,6 +309,9 @@ class Watcher:
         self._settings.suspect(points)
         self._tell_files()
         self._listener.on_mounts(points)
+        for path in [path for path, mount in self._leads_onto.items() if mount in points]:
+            del self._leads_onto[path]
+            self._listener.on_led_away(path)  # what it leads to now is for another look to say
 
     def _tell(self, table: WatchTable) -> None:
         for sink in table.take_touched():
@@ -322,6 +341,13 @@ class Watcher:
 
     def _tell_found(self, location: Location) -> None:
         self._loop.call_from_thread(lambda: self._listener.on_found(location))
+
+    def _tell_led_away(self, directory: bytes, mount: bytes) -> None:
+        def tell() -> None:
+            self.note_led_away(directory, mount)
+            self._listener.on_led_away(directory)
+
+        self._loop.call_from_thread(tell)
 
     def _listen(self, table: WatchTable) -> None:
         if table.queue is None or table not in self._tables():
@@ -367,7 +393,9 @@ class Watcher:
             result = WalkResult(path, location, None, Watch.POLLED, "its watches were given up while they were placed")
         except (EnvironmentFailure, OSError) as error:
             reason, hint, shortage = _refusal(error)
-            result = WalkResult(path, location, None, Watch.POLLED, reason, hint, shortage)
+            result = WalkResult(
+                path, location, None, Watch.POLLED, reason, hint, shortage, leads_onto=_mount_behind(error)
+            )
         except Exception:  # noqa: BLE001 - a seam of errors.py: a bug in one walk must not end the thread
             _log.exception("walking %r", path)
             result = WalkResult(path, location, None, Watch.POLLED, "a bug ended its walk: see the log")
@@ -375,6 +403,10 @@ class Watcher:
         def tell() -> None:
             if self._numbers.get(path) != number:
                 return
+            if result.leads_onto is not None:
+                self.note_led_away(path, result.leads_onto)
+            elif result.location is not None:
+                self._leads_onto.pop(path, None)
             if result.new_attributes:
                 self._listener.on_changed(path, Changes(Aspect.ATTRIBUTES))
             self._listener.on_walked(result)
@@ -388,7 +420,7 @@ class Watcher:
                 # Not even looked at: a dead server would hold the walks of all others.
                 where = "on" if lies_below(part, remote) else f"{os.fsdecode(remote)} is"
                 reason = f"{where} a {mounts.types[remote]} file system, whose changes the kernel does not report"
-                return WalkResult(location.path, location, None, Watch.POLLED, reason)
+                return WalkResult(location.path, location, None, Watch.POLLED, reason, leads_onto=remote)
         known = self._watches.get(location.path)
         if directories is None or known is None or known.released:
             return self._walk_everything(location, number, look)
@@ -434,7 +466,7 @@ class Watcher:
         location = watch.location
         walk = RepositoryWalk(watch)
         began = time.time()
-        state, reason, hint, shortage = Watch.WATCHED, "", "", None
+        state, reason, hint, shortage, leads_onto = Watch.WATCHED, "", "", None, None
         try:
             # Before the rules of those files decide what is walked.
             self._cover(watch, location)
@@ -442,7 +474,7 @@ class Watcher:
             for submodule in walk.submodules:
                 self._cover(watch, submodule)
         except (EnvironmentFailure, OSError) as error:
-            state = Watch.POLLED
+            state, leads_onto = Watch.POLLED, _mount_behind(error)
             reason, hint, shortage = _refusal(error)
         except BaseException:
             watch.release()
@@ -460,7 +492,7 @@ class Watcher:
         return WalkResult(
             location.path, location, identity, state, reason, hint, shortage, watches, tuple(walk.nested),
             tuple(walk.submodules), began=began, looked=looked, sight=sight,
-            entered=None if walk.entered is None else frozenset(walk.entered),
+            entered=None if walk.entered is None else frozenset(walk.entered), leads_onto=leads_onto,
         )  # fmt: skip
 
     def _cover(self, watch: RepositoryWatch, location: Location) -> None:
@@ -488,8 +520,14 @@ def _work_off(work: queue.SimpleQueue[Callable[[], None] | None]) -> None:
         task()
 
 
+def _mount_behind(error: Exception) -> bytes | None:
+    return error.mount if isinstance(error, LeadsAway) else None
+
+
 def _refusal(error: Exception) -> tuple[str, str, Shortage | None]:
     """Reason, hint, and what more of would help."""
+    if isinstance(error, LeadsAway):
+        return f"{error.message}; the kernel does not report changes there", "", None
     if isinstance(error, InstanceLimitReached):
         return "no inotify instance left", more_instances_hint(), Shortage(Lack.INSTANCES)
     cause = error if isinstance(error, OSError) else error.__cause__

@@ -26,7 +26,7 @@ def loop() -> Iterator[Loop]:
 
 
 def analyst_of(loop: Loop, told: Callable[[Job, Outcome], None], on_room: Callable[[], None] = lambda: None) -> Analyst:
-    return Analyst(loop, 1, told, lambda path: path, lambda _path: "ext4", on_room)
+    return Analyst(loop, 1, told, lambda path: path, lambda _path: "ext4", on_room, lambda _path, _mount: None)
 
 
 def test_without_a_thread_a_process_does_it(
@@ -45,14 +45,14 @@ def test_without_a_thread_a_process_does_it(
     job = Job(location, os.fsencode(str(tmp_path)) + b"/indexes", 60.0, None)
     with monkeypatch.context() as patch:
         patch.setattr(analyst_module.threading, "Thread", NoThread)
-        analyst.submit(job, local=True)
+        analyst.submit(job)
 
     def ended() -> bool:
         loop.run_once(0.01)
         return bool(outcomes)
 
     wait_until(ended)
-    analyst.submit(job, local=True)  # by a thread again
+    analyst.submit(job)  # by a thread again
     wait_until(lambda: ended() and len(outcomes) == 2)
     analyst.close()
     assert [outcome.entries for outcome in outcomes if isinstance(outcome, Analysed)] == [judge(git.path)] * 2
@@ -67,13 +67,13 @@ def test_analyses_that_take_long_keep_no_slot_from_others(loop: Loop, monkeypatc
             go_on.wait(30)
         return Gone()
 
-    monkeypatch.setattr(job_module, "analyse", analyse)
+    monkeypatch.setattr(job_module, "try_to_analyse", analyse)
     ended: list[bytes] = []
     told_of_room: list[int] = []
     analyst = analyst_of(loop, lambda job, _outcome: ended.append(job.location.path), lambda: told_of_room.append(1))
 
     def submit(path: bytes) -> None:
-        analyst.submit(Job(Location(RepoPath(path), path, path, False), b"/indexes", 60.0, None), local=True)
+        analyst.submit(Job(Location(RepoPath(path), path, path, False), b"/indexes", 60.0, None))
 
     def turn(condition: Callable[[], object]) -> Callable[[], bool]:
         def turned() -> bool:

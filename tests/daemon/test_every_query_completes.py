@@ -28,6 +28,7 @@ from gitwatchd.incremental.terms import Inexact
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Facts, Watch
 from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Lack, Location, Outcome, RepoPath, Shortage, Unsafe
+from gitwatchd.mounts import Mounts
 from gitwatchd.store.intent import Root, RootKind
 from gitwatchd.watch.changes import Aspect, Changes
 from gitwatchd.watch.listener import Raised, WalkResult
@@ -86,6 +87,12 @@ class FakeWatcher:
     def is_local_throughout(self, path: bytes) -> bool:
         return True
 
+    def leads_onto(self, path: bytes) -> None:
+        return None
+
+    def known_mounts(self) -> Mounts:
+        return Mounts({b"/": "ext4"})
+
     def attributes_of(self, path: RepoPath) -> set[bytes]:
         return set()
 
@@ -103,7 +110,7 @@ class FakeAnalyst:
         most = 2 if self.limit is None else max(1, self.limit)
         return max(0, most - len(self.jobs))
 
-    def submit(self, job: Job, *, local: bool) -> None:
+    def submit(self, job: Job) -> None:
         self.jobs.append(job)
 
 

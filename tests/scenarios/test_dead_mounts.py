@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from gitwatchd.wire.rpc import RemoteError
 from tests.scenarios.commands import WITHOUT_PRIVILEGE
 from tests.zoo import namespace
-from tests.zoo.commands import new_repository
+from tests.zoo.commands import Git, new_repository
 from tests.zoo.comparison import difference
 from tests.zoo.daemon import Client, Daemon
 from tests.zoo.waiting import wait_until
@@ -33,7 +34,10 @@ def place(tmp_path: Path) -> Path:
 
 def agrees(client: Client, daemon: Daemon, path: Path) -> bool:
     """With git's answer inside the daemon's namespaces."""
-    answer = client.entries(path)
+    try:
+        answer = client.entries(path)
+    except RemoteError:
+        return False
     expected = namespace.judge_inside(daemon.pid, str(path))
     return (answer.state, answer.stdout) == ("fresh", expected.stdout) and expected.exit == 0
 
@@ -265,6 +269,144 @@ def test_a_linked_worktree_on_a_dead_mount_hangs_nobody(
         assert time.monotonic() - began < 5.0
         mount.answer_again()
         wait_until(lambda: reasons()[str(place / "w")] == ["uncommitted"], 40.0, "it is looked at again")
+
+
+def _lead_away(how: str, git: Git, there: Path, backing: Path) -> None:
+    """Something of the local repository lies on the mount at `there` from now on; `backing` is what that shows."""
+    dot_git = git.path / ".git"
+    if how in ("a .git file", "a .git link"):
+        dot_git.rename(backing / "moved.git")
+        if how == "a .git file":
+            dot_git.write_text(f"gitdir: {there}/moved.git\n")
+        else:
+            dot_git.symlink_to(there / "moved.git")
+    elif how == "commondir":
+        (backing / "moved.git").mkdir()
+        for name in ("objects", "refs", "config", "HEAD"):
+            (dot_git / name).rename(backing / "moved.git" / name)
+        (dot_git / "HEAD").write_text("ref: refs/heads/main\n")
+        (dot_git / "commondir").write_text(f"{there}/moved.git\n")
+    elif how == "a link in the git dir":
+        (dot_git / "objects").rename(backing / "objects")
+        (dot_git / "objects").symlink_to(there / "objects")
+    elif how == "alternates":
+        (dot_git / "objects").rename(backing / "objects")
+        (dot_git / "objects/info").mkdir(parents=True)
+        (dot_git / "objects/info/alternates").write_text(f"{there}/objects\n")
+    elif how == "an include":
+        (backing / "included").write_text("[core]\n\texcludesFile = /dev/null\n")
+        git("config", "include.path", there / "included")
+    elif how == "an exclude file":
+        (backing / "excluded").write_text("*.none\n")
+        git("config", "core.excludesFile", there / "excluded")
+    elif how == "a directory that is a link":
+        (git.path / "d").rename(backing / "d")
+        (git.path / "d").symlink_to(there / "d")
+    elif how == "a nested repository":
+        nested = new_repository(git.path / "nested", {"f": b"1\n"}).path
+        (nested / ".git").rename(backing / "moved.git")
+        (nested / ".git").write_text(f"gitdir: {there}/moved.git\n")
+    else:
+        assert how == "core.worktree"
+        (backing / "tree").mkdir()
+        git("config", "core.worktree", there / "tree")
+
+
+HOWS = (
+    "a .git file", "a .git link", "commondir", "a link in the git dir", "alternates", "an include", "an exclude file",
+    "a directory that is a link", "a nested repository", "core.worktree",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_local_worktrees_that_lead_onto_a_dead_mount_hang_nobody(
+    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount], known: bool
+) -> None:
+    namespace.require()
+    backing, root = tmp_path / "disk", tmp_path / "root"
+    led: list[Git] = []
+    for number, how in enumerate(HOWS):
+        led.append(new_repository(root / how.replace(" ", "_"), {"d/f": b"1\n", "top": b"1\n"}))
+        (backing / str(number)).mkdir(parents=True)
+        _lead_away(how, led[-1], place / str(number), backing / str(number))
+    others = [new_repository(root / f"r{number}", {"d/f": b"1\n"}).path for number in range(4)]
+    daemon = start_daemon(before=namespace.entering())
+    mount = mounts(daemon, backing, place)
+
+    def edit(content: bytes) -> None:
+        for git in led:
+            (git.path / "top").write_bytes(content)
+
+    told: list[object] = []
+
+    def ask(method: str, *params: object) -> None:
+        with daemon.connect() as another:
+            try:
+                told.append(another.call(method, *params))
+            except RemoteError as refused:
+                told.append(refused)
+
+    with daemon.connect() as client:
+        if known:
+            assert [how for how, git in zip(HOWS, led, strict=True) if not agrees(client, daemon, git.path)] == []
+            edit(b"2\n")
+            assert [how for how, git in zip(HOWS, led, strict=True) if not agrees(client, daemon, git.path)] == []
+            assert {r["state"] for r in client.reports(root, *(git.path for git in led))} == {"fresh"}
+        mount.fall_silent()
+        edit(b"3\n")
+        # All at once, by a list and by name, and whoever asks about others is answered meanwhile.
+        asking = [threading.Thread(target=ask, args=("status", [str(root)], {"wait_s": 8.0}))]
+        for git in led:
+            for method, *params in (
+                ("entries", str(git.path)), ("prompt", str(git.path / "d")), ("unsaved", [str(git.path)]),
+                ("branches", [str(git.path)]),
+            ):  # fmt: skip
+                asking.append(threading.Thread(target=ask, args=(method, *params, {"wait_s": 8.0})))
+        for thread in asking:
+            thread.start()
+        for number in range(20):
+            for path in others:
+                (path / "d/f").write_bytes(b"%d\n" % number)
+            began = time.monotonic()
+            assert all(difference(client, path) is None for path in others)
+            for git in led:
+                client.call("status", [str(git.path), str(git.path / "d")], {"wait_s": 0})
+                client.call("prompt", str(git.path), {"wait_s": 0.001})
+            assert time.monotonic() - began < 5.0
+        new_repository(root / "later", {"f": b""})
+        assert difference(client, root / "later") is None
+        for thread in asking:
+            thread.join()
+        assert len(told) == len(asking)
+        problems = [problem["what"] for problem in client.call("doctor")["problems"]]
+        assert any(what.startswith(f"{place}: ") and "does not answer" in what for what in problems)
+        mount.answer_again()
+        for how, git in zip(HOWS, led, strict=True):
+            wait_until(lambda git=git: agrees(client, daemon, git.path), 60.0, f"{how} is answered again")
+        edit(b"4\n")
+        assert [how for how, git in zip(HOWS, led, strict=True) if not agrees(client, daemon, git.path)] == []
+
+
+def test_a_configuration_on_a_remote_mount_is_never_taken_for_unchanged(
+    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
+) -> None:
+    """No event tells of a change there, so nothing known may be given again without asking."""
+    namespace.require()
+    backing = tmp_path / "disk"
+    backing.mkdir()
+    (backing / "config").write_text("")
+    git = new_repository(tmp_path / "r", {"f": b"1\n"})
+    git("config", "include.path", place / "config")
+    (git.path / "new").write_bytes(b"")
+    daemon = start_daemon(before=namespace.entering())
+    mounts(daemon, backing, place)
+    with daemon.connect() as client:
+        assert agrees(client, daemon, git.path)
+        for untracked in ("no", "normal", "no"):
+            (backing / "config").write_text(f"[status]\n\tshowUntrackedFiles = {untracked}\n")
+            assert agrees(client, daemon, git.path)
+        (report,) = client.reports(git.path)
+        assert report["watch"] == "polled" and "leads onto the file system" in report["reason"]
 
 
 def test_inquiries_do_not_wait_for_a_dead_mount(
