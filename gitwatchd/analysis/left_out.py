@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from gitwatchd.analysis.fixtures import WorktreesAround
@@ -19,6 +18,7 @@ from gitwatchd.analysis.job import analyse
 from gitwatchd.analysis.unsaved import ANALYSIS_S, Question, find_unsaved, places_elsewhere
 from gitwatchd.git.directory import list_directory
 from gitwatchd.git.layout import read_location
+from gitwatchd.git.reach import LeadsAway
 from gitwatchd.model.report import State
 from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Unsafe
 from gitwatchd.model.unsaved import Reason
@@ -104,8 +104,13 @@ def _walk(tops: Sequence[bytes], skip: Callable[[bytes], bool]) -> Iterator[Loca
         has_git = b".git" in listing.names
         if listing.may_be_repository:
             location = None
-            with suppress(OSError):
+            try:
                 location = read_location(directory)
+            except LeadsAway as away:
+                yield _unchecked(directory, away.message)
+                continue
+            except OSError:
+                pass
             if location is not None:
                 yield location
                 if location.bare and not has_git:

@@ -19,6 +19,7 @@ from gitwatchd.git.branches import count_nowhere, count_unpushed, has_remote, re
 from gitwatchd.git.hidden import GITLINK, count_hidden_changes, count_untracked, list_index
 from gitwatchd.git.index_file import read_index
 from gitwatchd.git.layout import linked_worktrees, read_format, read_location, worktree_named_by
+from gitwatchd.git.reach import LeadsAway
 from gitwatchd.git.refs import read_refs
 from gitwatchd.git.repository_config import read_config
 from gitwatchd.model.report import Facts
@@ -153,8 +154,12 @@ def places_elsewhere(location: Location) -> Iterator[Location]:
         named = worktree_named_by(git_dir)
         if git_dir == location.git_dir or named is None or not mounts.is_local(named):
             continue  # on a mount that may hang nobody looks
-        top = worktree_at(git_dir)
-        if top is not None and (place := read_location(top)) is not None:
+        try:
+            top = worktree_at(git_dir)
+            place = None if top is None else read_location(top)
+        except LeadsAway:
+            continue
+        if place is not None:
             yield place
 
 

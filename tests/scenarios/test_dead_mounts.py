@@ -355,7 +355,10 @@ def test_local_worktrees_that_lead_onto_a_dead_mount_hang_nobody(
         mount.fall_silent()
         edit(b"3\n")
         # All at once, by a list and by name, and whoever asks about others is answered meanwhile.
-        asking = [threading.Thread(target=ask, args=("status", [str(root)], {"wait_s": 8.0}))]
+        asking = [
+            threading.Thread(target=ask, args=(method, [str(root)], {"wait_s": 8.0}))
+            for method in ("status", "unsaved")
+        ]
         for git in led:
             for method, *params in (
                 ("entries", str(git.path)), ("prompt", str(git.path / "d")), ("unsaved", [str(git.path)]),
@@ -378,6 +381,11 @@ def test_local_worktrees_that_lead_onto_a_dead_mount_hang_nobody(
         for thread in asking:
             thread.join()
         assert len(told) == len(asking)
+        unsaved = [answer["repos"] for answer in told if isinstance(answer, dict) and "repos" in answer]
+        (unsaved_of_all,) = [rows for rows in unsaved if len(rows) > len(HOWS) and "reasons" in rows[0]]
+        assert {str(path) for path in others} <= {row["path"] for row in unsaved_of_all}
+        unchecked = {row["path"] for row in unsaved_of_all if any(r["kind"] == "unchecked" for r in row["reasons"])}
+        assert str(led[0].path) in unchecked
         problems = [problem["what"] for problem in client.call("doctor")["problems"]]
         assert any(what.startswith(f"{place}: ") and "does not answer" in what for what in problems)
         mount.answer_again()
