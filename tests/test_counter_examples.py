@@ -522,3 +522,30 @@ def test_an_edit_that_leaves_all_that_git_compares_by_is_seen_through_a_racy_ind
     os.utime(git.path / "top", times)
     assert b"1 .M" in judge(git.path)
     expect_git_s(client, git)
+
+
+@pytest.mark.parametrize("after", ["unborn", "again", "as a file"])
+def test_a_submodule_that_was_renamed(client: Client, git: Git, after: str) -> None:
+    """Seed 1300026. Its record depends on what HEAD and the index have at its old name, too."""
+    inner = Git(git.path / "inner")
+    inner.path.mkdir()
+    inner("init", "-q")
+    inner("commit", "-q", "--allow-empty", "-m", "inner")
+    git("add", "inner")
+    git("commit", "-qm", "inner")
+    expect_git_s(client, git)
+    git("mv", "inner", "renamed")
+    expect_git_s(client, git)
+    assert b"R100 renamed" in judge(git.path)
+    for number in range(3):
+        write(git.path / "untracked", b"%d" % number)
+        expect_git_s(client, git)
+    if after == "unborn":
+        git("checkout", "-q", "--orphan", "other")
+    elif after == "again":
+        git("clone", "-q", "renamed", "inner")
+        git("add", "inner")
+    else:
+        write(git.path / "inner", b"a file\n")
+        git("add", "inner")
+    expect_git_s(client, git)

@@ -93,8 +93,10 @@ class RepositoryState:
         self._staged = StagedColumn(tree, detects_renames=terms.renames)
         self._unclean: dict[bytes, Verdict] = {}
         self._untracked: set[bytes] = set()
-        self._kept: dict[bytes, Record] = {}
+        self._kept: list[Record] = []
         """Records of submodules, which git looks into; they stay while nothing touches the submodule."""
+        self._kept_paths: set[bytes] = set()
+        """Whose they are, and what those that are renamed were called before."""
         self._hashed_clean: HashedClean = {}
         self._refuse_extensions()
         if rules.refused:
@@ -202,7 +204,8 @@ class RepositoryState:
                 self._untracked.add(record.path)
             case Changed():
                 if record.submodule != b"N..." or b"160000" in (record.mode_head, record.mode_index):
-                    self._kept[record.path] = record
+                    self._kept.append(record)
+                    self._kept_paths |= {record.path, record.original or record.path}
                     return
                 self._staged.take(record)
                 y = record.xy[1:]
@@ -246,7 +249,7 @@ class RepositoryState:
                 self._staged.tree = work.tree
                 yield
         for number, (path, head) in enumerate(staged_again.items()):
-            if path in self._kept:
+            if path in self._kept_paths:
                 raise Inexact("a submodule's entry changed")
             self._staged.restage(path, head, self.index)
             if number % STEP == STEP - 1:
@@ -452,7 +455,7 @@ class RepositoryState:
             self._unclean.pop(path, None)
             self._note_time(path, row, search)
             return
-        if self.index.stat_fields(row)[6] == GITLINK or path in self._kept:
+        if self.index.stat_fields(row)[6] == GITLINK or path in self._kept_paths:
             raise Inexact("something changed in a submodule")
         if not search.directories.hold(path):
             self._set_missing(path, row)
@@ -467,7 +470,7 @@ class RepositoryState:
 
     def _set_missing(self, path: bytes, row: int) -> None:
         flags = self.index.flags(row)
-        if self.index.stat_fields(row)[6] == GITLINK or path in self._kept:
+        if self.index.stat_fields(row)[6] == GITLINK or path in self._kept_paths:
             raise Inexact("something changed in a submodule")
         if flags & STAGE_MASK:
             self._refuse_conflict()
@@ -564,7 +567,7 @@ class RepositoryState:
     def status(self) -> Status:
         return build_status(
             self.location.path, self._terms, self.index, self._headers, self._staged, self._unclean, self._conflicts,
-            self._untracked, self._kept.values(),
+            self._untracked, self._kept,
         )  # fmt: skip
 
     def entries(self) -> bytes:
