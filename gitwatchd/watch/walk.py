@@ -124,6 +124,7 @@ class RepositoryWalk:
         """Directories right in `holder` that neither we nor a repository of their own have watched."""
         table, top = self._watch.table, self._location.path
         prefix = holder + b"/" if holder else b""
+        reach.check(top + b"/" + prefix)  # it may be a link by now
         with os.scandir(top + b"/" + prefix) as entries:
             for entry in entries:
                 if entry.name == b".git" or not entry.is_dir(follow_symlinks=False):
