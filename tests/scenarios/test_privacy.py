@@ -60,7 +60,7 @@ def test_what_is_stored_is_for_its_owner_alone(
     git = repository({"f": b"1\n"})
     os.utime(git.path / "f", (1, 1))
     os.utime(git.path / ".git/index", (2, 2))  # so that there is a private copy of it
-    append(git.path / ".git/config", b"[core]\n\tcheckStat = minimal\n")
+    append(git.path / ".git/config", b"[status]\n\tshowUntrackedFiles = all\n")  # which only git answers
     assert gitwatch("status", git.path).returncode == 0
     if left_open:
         assert gitwatch("daemon", "stop").returncode == 0
