@@ -66,9 +66,7 @@ def test_moved_within_out_of_and_into_the_root(daemon: Daemon, client: Client, r
     assert difference(client, root / "back") is None
 
     # A directory above them: no event inside the repositories tells.
-    os.kill(
-        daemon.pid, signal.SIGSTOP
-    )  # else it may be seen at `group/back`, and is told to be gone from there
+    os.kill(daemon.pid, signal.SIGSTOP)  # else it may be seen at `group/back`, and is told to be gone from there
     (root / "back").rename(root / "group/back")
     (root / "group").rename(root / "other")
     os.kill(daemon.pid, signal.SIGCONT)
