@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from gitwatchd.analysis.facts import read_ref_facts
@@ -99,6 +100,9 @@ def _refuse_what_git_may_refuse(location: Location, config: RepositoryConfig) ->
     user = os.geteuid()
     if any(os.lstat(path).st_uid != user for path in (location.path, location.git_dir, location.common_dir)):
         raise Inexact("it may belong to another user")
+    with suppress(FileNotFoundError):  # its worktree is elsewhere
+        if os.lstat(location.path + b"/.git").st_uid != user:  # git looks at a file `.git`, too
+            raise Inexact("it may belong to another user")
     if config.filter_drivers_of_repository():
         raise Inexact("its own configuration defines filters")
     if find_unproven(config.entries):

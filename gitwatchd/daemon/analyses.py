@@ -19,6 +19,7 @@ from gitwatchd.daemon.trust import Trust
 from gitwatchd.engine.events import Analyse, Level
 from gitwatchd.engine.repository import Repository
 from gitwatchd.loop import Loop
+from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Analysed, Job, Location, Outcome, RepoPath
 from gitwatchd.watch.changes import Aspect, Changes
 
@@ -95,6 +96,10 @@ class Analyses:
         """A walk looked at it without coming to a status: the next analysis need not try that again."""
         self._seen_in_vain.add(path)
 
+    def note_blindness(self, path: RepoPath) -> None:
+        """For a time no event told of it: attributes may have changed."""
+        self._copied_under.pop(path, None)
+
     def give_up(self, path: RepoPath) -> None:
         """What comes of the work in flight is nobody's any more."""
         self._jobs.pop(path, None)
@@ -128,7 +133,7 @@ class Analyses:
 
     def ask_git_about(self, repository: Repository, done: Callable[[Outcome], None]) -> None:
         """As if nothing had ever been asked; beside the engine."""
-        job = self._job(repository.location, by_git=True, afresh=True)
+        job = self._job(repository, by_git=True, afresh=True)
         self._audited[id(job)] = done
         self._shells.analyst.submit(job)
 
@@ -155,17 +160,20 @@ class Analyses:
             self._submit(repository, by_git=True)
 
     def _submit(self, repository: Repository, *, by_git: bool, afresh: bool = False, unwalked: bool = False) -> None:
-        location = repository.location
         # What was noted for an advance that came to nothing is covered by git's answer, which begins now.
-        job = self._jobs[location.path] = self._job(location, by_git=by_git, afresh=afresh, unwalked=unwalked)
-        self._seen_in_vain.discard(location.path)
+        job = self._jobs[repository.path] = self._job(repository, by_git=by_git, afresh=afresh, unwalked=unwalked)
+        self._seen_in_vain.discard(repository.path)
         self._shells.analyst.submit(job)
 
-    def _job(self, location: Location, *, by_git: bool, afresh: bool, unwalked: bool = False) -> Job:
+    def _job(self, repository: Repository, *, by_git: bool, afresh: bool, unwalked: bool = False) -> Job:
+        location = repository.location
         # Changes whenever the way that git converts that repository's files may have changed.
         stamp = self._configurations, self._conversions[location.path]
         reuse = not afresh and self._copied_under.get(location.path) == stamp
         self._copied_under[location.path] = stamp
+        if repository.watch is not Watch.WATCHED:
+            self.note_blindness(location.path)
+            reuse = False
         timeout_s = self._configuration.settings.limits.timeout_s
         return Job(
             location, self._index_cache, timeout_s, self._trust.allowed(location), reuse, by_git,

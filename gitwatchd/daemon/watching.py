@@ -122,6 +122,8 @@ class Watching:
         from gitwatchd.watch.repository_watch import TRACKED
 
         placed = self._placing.pop(result.path, None)
+        if placed is None:
+            self._fleet.analyses.note_blindness(result.path)
         if result.watch is not Watch.WATCHED:
             self._fleet.increments.drop(result.path)  # what happens from now on is in nobody's list of changes
         outcome = None if result.sight is None else self._fleet.increments.adopt(result.path, result.sight)

@@ -245,7 +245,11 @@ class RepositoryState:
         if work.headers is not None:
             self._headers = work.headers
             if work.tree != self._staged.tree:
-                staged_again.update(self._objects.diff_trees(self._staged.tree, work.tree))
+                differing = self._objects.diff_trees(self._staged.tree, work.tree)
+                if b".gitmodules" in differing and (self._gitlinks or self._kept):
+                    # Where neither worktree nor index has one git takes HEAD's.
+                    raise Inexact("what is to be ignored of submodules may have changed")
+                staged_again.update(differing)
                 self._staged.tree = work.tree
                 yield
         for number, (path, head) in enumerate(staged_again.items()):

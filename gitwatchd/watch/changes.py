@@ -60,7 +60,7 @@ class Aspect(IntFlag):
 _GIT_DIR_NAMES: dict[bytes, Aspect] = {
     b"index": Aspect.INDEX,
     b"HEAD": Aspect.HEAD,
-    b"ORIG_HEAD": Aspect.NOTHING,
+    b"ORIG_HEAD": Aspect.REFS,  # a symbolic ref may name it
     b"COMMIT_EDITMSG": Aspect.NOTHING,
     b"MERGE_MSG": Aspect.NOTHING,
     b"MERGE_RR": Aspect.NOTHING,
@@ -99,7 +99,7 @@ _GIT_DIR_NAMES: dict[bytes, Aspect] = {
     b"worktrees": Aspect.FACT,
     b"modules": Aspect.SUBMODULE,
 }
-_OTHERS_FILES = frozenset({b"index", b"HEAD", b"FETCH_HEAD"}) | {
+_OTHERS_FILES = frozenset({b"index", b"HEAD", b"ORIG_HEAD", b"FETCH_HEAD"}) | {
     name for name, aspect in _GIT_DIR_NAMES.items() if aspect is Aspect.ACTION
 }
 _INFO_NAMES = {
@@ -107,7 +107,9 @@ _INFO_NAMES = {
     b"attributes": Aspect.ATTRIBUTES,
     b"refs": Aspect.NOTHING,
 }
-_MODULE_NOTHING = frozenset(name for name, aspect in _GIT_DIR_NAMES.items() if aspect is Aspect.NOTHING)
+_MODULE_NOTHING = frozenset(name for name, aspect in _GIT_DIR_NAMES.items() if aspect is Aspect.NOTHING) | {
+    b"ORIG_HEAD"
+}
 SHARED_INDEX = b"sharedindex."
 """Half of a split index. It never changes, only its time does, whenever git reads it: our own analysis would be the
 reason for the next one."""

@@ -18,10 +18,11 @@ from gitwatchd.watch.changes import Changes
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What tells that a path still holds the same repository: device and inode of worktree and git dir."""
+    """What tells that a path still holds the same repository, for git too, which refuses those of other users: device,
+    inode and owner of worktree and git dir."""
 
-    worktree: tuple[int, int]
-    git_dir: tuple[int, int]
+    worktree: tuple[int, int, int]
+    git_dir: tuple[int, int, int]
 
 
 def read_identity(location: Location) -> Identity | None:
@@ -31,7 +32,7 @@ def read_identity(location: Location) -> Identity | None:
         top, git_dir = os.lstat(location.path), os.lstat(location.git_dir)
     except OSError:
         return None
-    return Identity((top.st_dev, top.st_ino), (git_dir.st_dev, git_dir.st_ino))
+    return Identity((top.st_dev, top.st_ino, top.st_uid), (git_dir.st_dev, git_dir.st_ino, git_dir.st_uid))
 
 
 @dataclass(frozen=True, slots=True)

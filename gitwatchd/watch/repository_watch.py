@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from errno import ENOENT
 
+from gitwatchd.git.refs import is_plain_ref
 from gitwatchd.incremental.strays import Strays
 from gitwatchd.model.repository import Location
 from gitwatchd.watch.changes import SHARED_INDEX, Aspect, Changes, Role, aspect_of
@@ -40,6 +41,9 @@ _WITHOUT_WHICH_IT_IS_NONE = (b"objects", b"refs")
 """git takes a directory without these for no repository."""
 _RULES = {b".gitignore": Aspect.IGNORE, b".gitattributes": Aspect.ATTRIBUTES}
 
+NEVER_LINKS = (b"index", b"refs", b"logs", b"info", b"packed-refs", b"reftable")
+"""Parts of a git dir that are not watched where they are links; an index that is one is written where it leads."""
+
 TRACKED = b".git"
 """In `Changes.new_directories`: the directories that the index names. No worktree directory can have this name."""
 GIT_DIRECTORIES = b".git/"
@@ -54,6 +58,14 @@ def rules_of(directory: bytes) -> bytes:
 def find_rules(marks: Iterable[bytes]) -> dict[bytes, bytes]:
     """Of what stands in `Changes.new_directories`, the marks that `rules_of` made, each with its directory."""
     return {mark: mark[:-1] for mark in marks if mark.endswith(b"/") and mark != GIT_DIRECTORIES}
+
+
+def leads_out_of_refs(path: bytes) -> bool:
+    """Whether a link stands in the place of a ref or of a directory of refs, and is no symbolic ref as of old."""
+    try:
+        return not is_plain_ref(os.readlink(path))
+    except OSError:
+        return False
 
 
 class Released(Exception):
@@ -166,8 +178,14 @@ class RepositoryWatch:
                 changes.new_directories.add(path)
             elif mask & _LEFT:
                 self.strays.remove(path)
-                if self.attributes:
-                    self._forget_attributes(path)
+                left = {d for d in self.attributes if d == path or d.startswith(path + b"/")}
+                if left:
+                    # It may come back without them: files that were found clean by them are not clean then.
+                    changes.aspects |= Aspect.ATTRIBUTES
+                    self.attributes = self.attributes - left
+        elif name == b".gitmodules":
+            if mask & _APPEARED and os.path.islink(self.location.path + b"/" + path):
+                changes.new_directories |= {GIT_DIRECTORIES, TRACKED}  # what it leads to has to be followed, too
         elif name in _RULES:
             changes.aspects |= _RULES[name]
             if name == b".gitignore":
@@ -181,11 +199,17 @@ class RepositoryWatch:
     def _watches(self, path: bytes) -> bool:
         return self.table.watches(self.location.path + b"/" + path, self, Role.WORKTREE)
 
-    def _is_link(self, name: bytes) -> bool:
-        return os.path.islink(self.location.git_dir + b"/" + name)
-
-    def _forget_attributes(self, path: bytes) -> None:
-        self.attributes = {d for d in self.attributes if d != path and not d.startswith(path + b"/")}
+    def _leads_out_of_sight(self, role: Role, prefix: bytes, name: bytes) -> bool:
+        """Whether it is a link, whose end raises its events elsewhere: only a whole walk says what that means."""
+        match role:
+            case Role.GIT_DIR if name in NEVER_LINKS:
+                return os.path.islink(self.location.git_dir + b"/" + name)
+            case Role.COMMON_DIR if name in NEVER_LINKS:
+                return os.path.islink(self.location.common_dir + b"/" + name)
+            case Role.REFS | Role.LOGS:
+                return leads_out_of_refs(prefix + name)
+            case _:
+                return False
 
     def _note_nested(self, prefix: bytes) -> None:
         """The repository at `prefix`, or one that appears there, may have become another entry of the answer."""
@@ -211,8 +235,8 @@ class RepositoryWatch:
             aspect |= Aspect.IDENTITY
         elif mask & _LEFT and name.startswith(SHARED_INDEX):
             aspect |= Aspect.OTHER
-        elif mask & _APPEARED and name == b"index" and role is Role.GIT_DIR and self._is_link(name):
-            aspect |= Aspect.IDENTITY  # git writes where it leads
+        elif mask & _APPEARED and not mask & ISDIR and self._leads_out_of_sight(role, prefix, name):
+            aspect |= Aspect.IDENTITY
         if not aspect:
             return
         if aspect is Aspect.NESTED:
@@ -221,8 +245,8 @@ class RepositoryWatch:
         changes.aspects |= aspect
         if mask & ISDIR and mask & _APPEARED and role in _HOLDING_WATCHED:
             changes.new_directories.add(GIT_DIRECTORIES)
-        if aspect & (Aspect.CONFIG | Aspect.IGNORE):
-            # Other files may configure it from now on, and other directories may be ignored.
+        if aspect & (Aspect.CONFIG | Aspect.IGNORE | Aspect.ATTRIBUTES):
+            # Other files may configure it from now on (each of these may be a link), other directories be ignored.
             changes.new_directories.add(GIT_DIRECTORIES)
         if aspect & Aspect.SUBMODULE:
             changes.new_directories.add(TRACKED)

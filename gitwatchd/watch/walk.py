@@ -25,7 +25,15 @@ from gitwatchd.git.repository_config import RepositoryConfig, read_config
 from gitwatchd.git.worktree import Enter, Found, Tree, meet_gitlink, read_tree, walk_directories
 from gitwatchd.model.repository import Location
 from gitwatchd.watch.changes import Role
-from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED, RepositoryWatch, find_rules, rules_of
+from gitwatchd.watch.repository_watch import (
+    GIT_DIRECTORIES,
+    NEVER_LINKS,
+    TRACKED,
+    RepositoryWatch,
+    find_rules,
+    leads_out_of_refs,
+    rules_of,
+)
 
 MOST_HOLDERS_LISTED = 2_000
 """Directories listed one by one when rules changed, some 30 ms; with more all are walked, which tells which of them
@@ -46,6 +54,8 @@ class RepositoryWalk:
         self.submodules: list[Location] = []
         self.unreadable: list[bytes] = []
         """Directories that neither git nor we may list; absolute."""
+        self.elsewhere: set[bytes] = set()
+        """Git dirs outside of the repository, there or not, on which it depends what git takes for one inside of it."""
         self.seen: tuple[Tree, Found] | None = None
         """After `everything`, in a worktree: its index and rules, and all that was listed."""
         self.entered: set[bytes] | None = None
@@ -174,6 +184,12 @@ class RepositoryWalk:
             path = tree.top + b"/" + relative
             self._add(path, Role.NESTED, prefix + relative + b"/")
             self._add(nested.git_dir, Role.NESTED, prefix + relative + b"/")
+            self._note_elsewhere(nested.git_dir)
+            if tree.index.find(relative) is not None:
+                # A tracked file gave way to it: deleted for git until there is a commit, then a submodule.
+                for own in dict.fromkeys((nested.git_dir, nested.common_dir)):
+                    self._add(own, Role.MODULE, prefix + relative + b"/")
+                    self._add_recursively(own + b"/refs", Role.MODULE, prefix + relative + b"/")
             if relative not in tree.tracked:
                 # It was an ordinary directory until now.
                 self._watch.table.withdraw(path, self._watch, Role.WORKTREE)
@@ -190,12 +206,19 @@ class RepositoryWalk:
         git_dir = git_dir_in_making(path + b"/.git")
         if git_dir is not None:
             self._add(git_dir, Role.NESTED, prefix + relative + b"/")
+            self._note_elsewhere(git_dir)
         location = read_location(path)
         if location is not None:
             (found.submodules if relative in tree.gitlinks else found.nested)[relative] = location
 
+    def _note_elsewhere(self, git_dir: bytes) -> None:
+        """The renaming of a directory above it raises no event inside it."""
+        if not git_dir.startswith((self._location.path + b"/", self._location.common_dir + b"/")):
+            self.elsewhere.add(git_dir)
+
     def _walk_submodule(self, submodule: Location, prefix: bytes, depth: int) -> None:
         git_dir, common_dir = submodule.git_dir, submodule.common_dir
+        self._note_elsewhere(git_dir)
         for directory in dict.fromkeys((git_dir, common_dir, common_dir + b"/info")):
             self._add(directory, Role.MODULE, prefix)
         for refs in dict.fromkeys((git_dir + b"/refs", common_dir + b"/refs", common_dir + b"/reftable")):
@@ -221,20 +244,21 @@ class RepositoryWalk:
 
     def _watch_git_directories(self) -> None:
         git_dir, common_dir = self._location.git_dir, self._location.common_dir
-        parts = [common_dir + b"/" + name for name in (b"refs", b"logs", b"info", b"packed-refs", b"reftable")]
+        parts = [
+            common_dir + b"/" + name for name in (*NEVER_LINKS, b"logs/refs", b"logs/refs/stash") if name != b"index"
+        ]
         for part in (*parts, git_dir + b"/index"):
             if os.path.islink(part):
-                # Its events would be raised elsewhere, where nobody looks.
-                raise OSError(ELOOP, "a symbolic link inside the git dir", part)
+                raise _is_out_of_sight(part)
         self._add(git_dir, Role.GIT_DIR, b"")
         if common_dir != git_dir:
             self._add(common_dir, Role.COMMON_DIR, b"")
         self._add(common_dir + b"/info", Role.INFO, b"")
         for own in dict.fromkeys((git_dir, common_dir)):
-            self._add_recursively(own + b"/refs", Role.REFS, b"")
-            self._add_recursively(own + b"/reftable", Role.REFS, b"")
-        self._add(common_dir + b"/logs", Role.LOGS, b"")
-        self._add(common_dir + b"/logs/refs", Role.LOGS, b"")
+            self._add_recursively(own + b"/refs", Role.REFS)
+            self._add_recursively(own + b"/reftable", Role.REFS)
+        for logs in (common_dir + b"/logs", common_dir + b"/logs/refs"):
+            self._add(logs, Role.LOGS, logs + b"/")
         for name in (b"rebase-merge", b"rebase-apply", b"sequencer"):
             self._add(git_dir + b"/" + name, Role.ACTION, b"")
         self._add(common_dir + b"/worktrees", Role.WORKTREES, b"")
@@ -246,15 +270,20 @@ class RepositoryWalk:
         for directory in directories_of_old(config):
             self._add(directory, Role.REMOTES, b"")
 
-    def _add_recursively(self, path: bytes, role: Role, prefix: bytes) -> None:
+    def _add_recursively(self, path: bytes, role: Role, prefix: bytes | None = None) -> None:
+        """Directories of refs. `prefix` None: each has its own path and a slash."""
         stack = [path]
         while stack:
             directory = stack.pop()
-            if not self._add(directory, role, prefix):
+            if not self._add(directory, role, directory + b"/" if prefix is None else prefix):
                 continue
             try:
                 with os.scandir(directory) as entries:
-                    stack += [e.path for e in entries if e.is_dir(follow_symlinks=False)]
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            stack.append(entry.path)
+                        elif entry.is_symlink() and leads_out_of_refs(entry.path):
+                            raise _is_out_of_sight(entry.path)
             except (FileNotFoundError, NotADirectoryError):
                 continue
 
@@ -265,6 +294,11 @@ class RepositoryWalk:
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
+
+
+def _is_out_of_sight(path: bytes) -> OSError:
+    """Its events would be raised elsewhere, where nobody looks."""
+    return OSError(ELOOP, "a symbolic link inside the git dir", path)
 
 
 def git_dir_in_making(dot_git: bytes) -> bytes | None:
@@ -334,6 +368,8 @@ def configuration_files(location: Location) -> list[bytes]:
     """Files outside of the repository that configure git for it."""
     config = read_config(location)
     files = {*config.sources, config.excludes_file, config.attributes_file} - {None}
+    if os.path.islink(location.path + b"/.gitmodules"):
+        files.add(location.path + b"/.gitmodules")  # the one file of the worktree whose link git follows
     watched = {b"config", b"config.worktree", b"info/exclude", b"info/attributes"}
     for own in (location.git_dir, location.common_dir):
         inside = {own + b"/" + name for name in watched}

@@ -469,10 +469,11 @@ class Watcher:
         state, reason, hint, shortage, leads_onto = Watch.WATCHED, "", "", None, None
         try:
             # Before the rules of those files decide what is walked.
-            self._cover(watch, location)
+            self._cover(watch, configuration_files(location))
             place(walk)
             for submodule in walk.submodules:
-                self._cover(watch, submodule)
+                self._cover(watch, configuration_files(submodule))
+            self._cover(watch, walk.elsewhere)
         except (EnvironmentFailure, OSError) as error:
             state, leads_onto = Watch.POLLED, _mount_behind(error)
             reason, hint, shortage = _refusal(error)
@@ -495,9 +496,9 @@ class Watcher:
             entered=None if walk.entered is None else frozenset(walk.entered), leads_onto=leads_onto,
         )  # fmt: skip
 
-    def _cover(self, watch: RepositoryWatch, location: Location) -> None:
+    def _cover(self, watch: RepositoryWatch, files: Iterable[bytes]) -> None:
         try:
-            self._configuration.cover(configuration_files(location))
+            self._configuration.cover(files)
         except WatchLimitReached:
             watch.run_short()
 

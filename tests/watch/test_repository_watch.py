@@ -101,6 +101,13 @@ def test_directories_with_attributes_are_kept(watch: RepositoryWatch) -> None:
     assert watch.attributes == {b"ab"}
 
 
+def test_a_directory_that_takes_attributes_away_changes_them(watch: RepositoryWatch) -> None:
+    watch.note_attributes({b"a/c"})
+    assert after(watch, Role.WORKTREE, MOVED_FROM | ISDIR, b"ab").aspects is Aspect.NOTHING
+    assert after(watch, Role.WORKTREE, MOVED_FROM | ISDIR, b"a").aspects is Aspect.ATTRIBUTES
+    assert after(watch, Role.WORKTREE, MOVED_FROM | ISDIR, b"a").aspects is Aspect.NOTHING
+
+
 def test_the_set_of_attributes_is_replaced_not_changed(watch: RepositoryWatch) -> None:
     before = watch.attributes
     watch.note_attributes({b"a"})
@@ -163,6 +170,7 @@ def test_a_submodule_s_change_asks_for_its_directories(watch: RepositoryWatch) -
 def test_configuration_and_exclude_rules_may_change_what_is_watched(watch: RepositoryWatch) -> None:
     assert after(watch, Role.GIT_DIR, MOVED_TO, b"config").new_directories == {GIT_DIRECTORIES}
     assert after(watch, Role.INFO, MODIFY, b"exclude") == Changes(Aspect.IGNORE, set(), {GIT_DIRECTORIES})
+    assert after(watch, Role.INFO, MODIFY, b"attributes") == Changes(Aspect.ATTRIBUTES, set(), {GIT_DIRECTORIES})
 
 
 def test_a_git_dir_that_left_may_be_another_repository_s(watch: RepositoryWatch) -> None:
