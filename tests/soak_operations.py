@@ -374,6 +374,73 @@ def leave_and_return(scene: Scene) -> str:
     return ".git gives way to its copy"
 
 
+def lead_elsewhere(scene: Scene) -> str:
+    """A part of the git dir moves out and a link takes its place; what is at its end changes; or it comes back."""
+    common = _git_dirs(scene)[1]
+    parts = (b"refs/heads", b"refs/remotes", b"packed-refs", b"logs", b"logs/refs", b"info/exclude", b"info/attributes")
+    name = scene.random.choice(parts)
+    links = [part for part in parts if os.path.islink(os.path.join(common, part))]
+    if links and scene.random.random() < 0.7:
+        name = scene.random.choice(links)
+    part = os.path.join(common, name)
+    if not os.path.islink(part):
+        end = scene.top + b".elsewhere-" + name.replace(b"/", b"-")
+        os.rename(part, end)
+        os.symlink(end, part)
+        return f"{name!r} is a link"
+    end = os.path.realpath(part)
+    if scene.random.random() < 0.6:
+        os.unlink(part)
+        os.rename(end, part)
+        return f"{name!r} is back"
+    if os.path.isfile(end):
+        _append(end, b"*.c\n" if name == b"info/exclude" else b"*.txt text\n" if name == b"info/attributes" else b"")
+        return f"append to what {name!r} leads to"
+    files = sorted(os.path.join(where, file) for where, _, found in os.walk(end) for file in found)
+    if len(files) < 2:
+        return NOTHING
+    source, target = scene.random.sample(files, 2)
+    shutil.copy(source, target)
+    return f"copy {source!r} over {target!r}"
+
+
+def take_attributes_along(scene: Scene) -> str:
+    """A directory leaves and comes back with other attributes, or none, and files whose times say nothing."""
+    directory = scene.some_directory()
+    if directory is None:
+        return NOTHING
+    away = scene.top + b".away"
+    os.rename(directory, away)
+    try:
+        lines = scene.random.choice((b"*.txt text\n", b"* -text\n", b"*.txt eol=crlf\n", b""))
+        if lines:
+            write(away + b"/.gitattributes", lines)
+        else:
+            os.unlink(away + b"/.gitattributes")  # refused where there are none
+        for name in sorted(os.listdir(away)):
+            os.utime(os.path.join(away, name), (1, scene.random.randrange(2, 1000)), follow_symlinks=False)
+    finally:
+        os.rename(away, directory)
+    return f"{scene.shown(directory)} comes back with the attributes {lines!r}"
+
+
+def play_with_modules(scene: Scene) -> str:
+    """`.gitmodules` in the worktree, the index and HEAD, each without the others."""
+    choices: tuple[tuple[str, ...], ...] = (
+        ("rm", "-q", "--cached", ".gitmodules"), ("checkout", "-q", "HEAD", "--", ".gitmodules"),
+        ("config", "-f", ".gitmodules", "submodule.sub.ignore", scene.random.choice(("all", "dirty", "none"))),
+        ("add", ".gitmodules"), ("commit", "-qam", "modules"), ("reset", "-q", "--soft", "HEAD~1"),
+        ("reset", "-q", "--soft", "HEAD@{1}"),
+    )  # fmt: skip
+    if scene.git.ask("ls-tree", "--name-only", "HEAD", ".gitmodules").stdout == b"":
+        return NOTHING
+    modules = scene.top + b"/.gitmodules"
+    if scene.random.random() < 0.4 and os.path.lexists(modules):
+        os.unlink(modules)
+        return "delete .gitmodules"
+    return _said(scene, *scene.random.choice(choices))
+
+
 def _append(path: bytes, data: bytes) -> None:
     with open(path, "ab") as file:
         file.write(data)
@@ -414,4 +481,7 @@ OPERATIONS: dict[Operation, int] = {
     attributes_and_modules_by_hand: 2,
     write_unusually: 4,
     leave_and_return: 2,
+    lead_elsewhere: 2,
+    take_attributes_along: 2,
+    play_with_modules: 2,
 }

@@ -170,6 +170,17 @@ def test_a_git_dir_elsewhere_to_which_a_file_git_leads(client: Client, git: Git,
     expect_git_s(client, git)
 
 
+def test_a_git_dir_in_the_same_worktree_to_which_a_link_leads(client: Client, git: Git) -> None:
+    Git(git.path)("init", "-q", "nested")
+    (git.path / "link").mkdir()
+    (git.path / "link/.git").symlink_to("../nested/.git")
+    follow(client, git)
+    assert b"? link/" in judge(git.path)
+    (git.path / "nested/.git").rename(git.path / "nested/aside")
+    assert b"? link/" not in judge(git.path)
+    expect_git_s(client, git)
+
+
 def test_a_submodule_s_git_dir_elsewhere(client: Client, git: Git, outside: Path) -> None:
     inner = with_submodule(git)
     outside.mkdir()

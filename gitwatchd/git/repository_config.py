@@ -179,6 +179,11 @@ def system_config_file() -> bytes:
     return _system_config_file(git_path())
 
 
+def system_attributes_file() -> bytes:
+    """The attributes of all users' repositories, whether there are any or not: beside the configuration, as built."""
+    return os.path.dirname(system_config_file()) + b"/gitattributes"
+
+
 @lru_cache(maxsize=4)
 def _system_config_file(_git: str) -> bytes:
     from gitwatchd.git.child import run_git

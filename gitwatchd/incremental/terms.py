@@ -16,11 +16,10 @@ from gitwatchd.git.config_acceptance import find_unsettled
 from gitwatchd.git.files import read_whole
 from gitwatchd.git.index_file import Index
 from gitwatchd.git.layout import read_location
-from gitwatchd.git.repository_config import RepositoryConfig
+from gitwatchd.git.repository_config import RepositoryConfig, system_attributes_file
 from gitwatchd.git.status_settings import Renames, StatusSettings, UntrackedFiles, status_settings
 from gitwatchd.model.repository import Location
 
-SYSTEM_ATTRIBUTES = b"/etc/gitattributes"
 _REWRITING = (b"filter", b"ident", b"working-tree-encoding")
 """Attributes that change more than line ends between worktree and object; looked for as bare words, which finds
 too many rather than too few."""
@@ -99,7 +98,7 @@ def _conversion(
         directories = {name.rpartition(b"/")[0] for name in index.names if name.endswith(b".gitattributes")}
     directories.update(attributes)
     files = [os.path.join(location.path, directory, b".gitattributes") for directory in directories]
-    files += [location.common_dir + b"/info/attributes", SYSTEM_ATTRIBUTES]
+    files += [location.common_dir + b"/info/attributes", system_attributes_file()]
     if config.attributes_file is not None:
         files.append(config.attributes_file)
     # A tracked attributes file that is absent from the worktree is read from the index; so is one that is a link there.

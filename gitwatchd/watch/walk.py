@@ -21,7 +21,7 @@ from gitwatchd.git.files import raise_if_exhausted, read_regular
 from gitwatchd.git.ignore import exclude_files, read_rules
 from gitwatchd.git.layout import linked_worktrees, read_location
 from gitwatchd.git.remotes import directories_of_old
-from gitwatchd.git.repository_config import RepositoryConfig, read_config
+from gitwatchd.git.repository_config import RepositoryConfig, read_config, system_attributes_file
 from gitwatchd.git.worktree import Enter, Found, Tree, meet_gitlink, read_tree, walk_directories
 from gitwatchd.model.repository import Location
 from gitwatchd.watch.changes import Role
@@ -55,7 +55,7 @@ class RepositoryWalk:
         self.unreadable: list[bytes] = []
         """Directories that neither git nor we may list; absolute."""
         self.elsewhere: set[bytes] = set()
-        """Git dirs outside of the repository, there or not, on which it depends what git takes for one inside of it."""
+        """Git dirs, there or not, to which a `.git` in the worktree leads: what git takes it for depends on them."""
         self.seen: tuple[Tree, Found] | None = None
         """After `everything`, in a worktree: its index and rules, and all that was listed."""
         self.entered: set[bytes] | None = None
@@ -184,7 +184,7 @@ class RepositoryWalk:
             path = tree.top + b"/" + relative
             self._add(path, Role.NESTED, prefix + relative + b"/")
             self._add(nested.git_dir, Role.NESTED, prefix + relative + b"/")
-            self._note_elsewhere(nested.git_dir)
+            self._note_elsewhere(nested.git_dir, path)
             if tree.index.find(relative) is not None:
                 # A tracked file gave way to it: deleted for git until there is a commit, then a submodule.
                 for own in dict.fromkeys((nested.git_dir, nested.common_dir)):
@@ -206,19 +206,19 @@ class RepositoryWalk:
         git_dir = git_dir_in_making(path + b"/.git")
         if git_dir is not None:
             self._add(git_dir, Role.NESTED, prefix + relative + b"/")
-            self._note_elsewhere(git_dir)
+            self._note_elsewhere(git_dir, path)
         location = read_location(path)
         if location is not None:
             (found.submodules if relative in tree.gitlinks else found.nested)[relative] = location
 
-    def _note_elsewhere(self, git_dir: bytes) -> None:
-        """The renaming of a directory above it raises no event inside it."""
-        if not git_dir.startswith((self._location.path + b"/", self._location.common_dir + b"/")):
+    def _note_elsewhere(self, git_dir: bytes, path: bytes) -> None:
+        """`git_dir` is that of `path`. The renaming of a directory above it raises no event inside it."""
+        if not git_dir.startswith((path + b"/", self._location.common_dir + b"/")):
             self.elsewhere.add(git_dir)
 
     def _walk_submodule(self, submodule: Location, prefix: bytes, depth: int) -> None:
         git_dir, common_dir = submodule.git_dir, submodule.common_dir
-        self._note_elsewhere(git_dir)
+        self._note_elsewhere(git_dir, submodule.path)
         for directory in dict.fromkeys((git_dir, common_dir, common_dir + b"/info")):
             self._add(directory, Role.MODULE, prefix)
         for refs in dict.fromkeys((git_dir + b"/refs", common_dir + b"/refs", common_dir + b"/reftable")):
@@ -367,7 +367,7 @@ def _nearest_of(path: bytes, directories: Collection[bytes]) -> bytes | None:
 def configuration_files(location: Location) -> list[bytes]:
     """Files outside of the repository that configure git for it."""
     config = read_config(location)
-    files = {*config.sources, config.excludes_file, config.attributes_file} - {None}
+    files = {*config.sources, config.excludes_file, config.attributes_file, system_attributes_file()} - {None}
     if os.path.islink(location.path + b"/.gitmodules"):
         files.add(location.path + b"/.gitmodules")  # the one file of the worktree whose link git follows
     watched = {b"config", b"config.worktree", b"info/exclude", b"info/attributes"}

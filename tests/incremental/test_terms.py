@@ -13,6 +13,7 @@ from gitwatchd.git.index_file import read_index
 from gitwatchd.git.layout import read_location
 from gitwatchd.git.repository_config import read_config
 from gitwatchd.incremental.terms import Conversion, Inexact, Terms, read_terms
+from gitwatchd.watch.walk import configuration_files
 from tests.zoo.commands import Git
 from tests.zoo.nursery import write
 
@@ -80,6 +81,20 @@ def test_attributes_say_what_happens_to_content(
     write(git.path / where, attributes)
     seen = [os.path.dirname(where).encode()] if where.endswith(".gitattributes") else []
     assert terms_of(git, seen).conversion is conversion
+
+
+def test_attributes_of_the_whole_system_lie_beside_its_configuration(
+    git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever this git was built to look for both."""
+    monkeypatch.setattr(
+        "gitwatchd.git.repository_config.system_config_file", lambda: os.fsencode(tmp_path / "gitconfig")
+    )
+    write(tmp_path / "gitattributes", b"*.psd filter=lfs\n")
+    assert terms_of(git).conversion is Conversion.ANY
+    location = read_location(os.fsencode(git.path))
+    assert location is not None
+    assert os.fsencode(tmp_path / "gitattributes") in configuration_files(location)
 
 
 @pytest.mark.parametrize("version", ["2", "4"])
