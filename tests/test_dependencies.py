@@ -134,6 +134,22 @@ def test_attributes_that_change_where_no_event_tells(client: Client, git: Git, o
     expect_git_s(client, git)
 
 
+@pytest.mark.parametrize("kind", ["ignored", "nested"])
+def test_attributes_in_a_directory_that_nobody_looked_into(client: Client, git: Git, kind: str) -> None:
+    """They count with the first tracked file there, before any walk has seen them."""
+    if kind == "nested":
+        Git(git.path)("init", "-q", "d")
+    else:
+        append(git.path / ".gitignore", b"d/\n")
+    write(git.path / "d/.gitattributes", b"*.txt text\n")
+    write(git.path / "d/win.txt", b"1\r\n")
+    follow(client, git)
+    oid = git("hash-object", "-w", "--stdin", stdin=b"1\n").strip().decode()
+    git("update-index", "--add", "--cacheinfo", f"100644,{oid},d/win.txt")
+    assert b"1 A. " in judge(git.path)
+    expect_git_s(client, git)
+
+
 def test_private_attributes_become_a_link(client: Client, git: Git, outside: Path) -> None:
     follow(client, git)
     write(outside, b"")

@@ -257,6 +257,7 @@ def _ask_git(
         or not _may_be_refreshed(job.location, index)
         or _is_hidden_refusal(config)
         or not _compares_ctimes(config)
+        or config.find(b"attr.tree") is not None  # what a copy has for clean would follow from a ref, too
     ):
         return ask(None), index, False
     with private_copy(snapshot, job.index_cache, reuse=job.reuse_index) as copy:

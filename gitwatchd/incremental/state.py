@@ -294,6 +294,19 @@ class RepositoryState:
             if number % STEP == STEP - 1:
                 yield
         self.widens = widens
+        if widens:
+            self._refuse_unseen_attributes(touched, old)
+
+    def _refuse_unseen_attributes(self, touched: Iterable[bytes], old: Index) -> None:
+        """Raises Inexact where attributes lie in a directory that was not looked into, and holds tracked files now."""
+        seen: set[bytes] = set()
+        for path in touched:
+            directory = path.rpartition(b"/")[0]
+            while directory and directory not in seen and not old.tracks_below(directory):
+                seen.add(directory)
+                if os.path.lexists(self.location.path + b"/" + directory + b"/.gitattributes"):
+                    raise Inexact("attributes came into use")
+                directory = directory.rpartition(b"/")[0]
 
     def _take_entry(self, path: bytes, old: Index, links: dict[bytes, bool], left: set[bytes]) -> None:
         """`left`: receives the directory of what the index names no longer."""

@@ -66,6 +66,8 @@ def read_terms(location: Location, config: RepositoryConfig, index: Index, attri
     # A submodule's names its own place; where it leads elsewhere, git may find another repository from there.
     if config.find(b"core.worktree") is not None and read_location(location.path) != location:
         raise Inexact("core.worktree leads elsewhere")
+    if config.find(b"attr.tree") is not None:
+        raise Inexact("attributes come from a tree")  # since git 2.43
     if settings.untracked_files is UntrackedFiles.ALL:
         raise Inexact("status.showUntrackedFiles is all")
     if settings.renames is Renames.COPIES:

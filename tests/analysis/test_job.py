@@ -100,6 +100,23 @@ def test_an_edit_that_keeps_its_times_within_the_second_of_a_refresh(
     assert outcome.entries == judge(git.path)
 
 
+@pytest.mark.parametrize(
+    ("setting", "kept"), [(None, 1), ("core.trustctime=false", 0), ("core.checkStat=minimal", 0), ("attr.tree=HEAD", 0)]
+)
+def test_copies_of_the_index_are_kept_where_nothing_else_decides_what_is_clean(
+    repository: Make, job_of: Callable[..., Job], wait_until: Callable[..., object], setting: str | None, kept: int
+) -> None:
+    git = repository({"f": b"1\n"})
+    if setting is not None:
+        git("config", *setting.split("="))
+    os.utime(git.path / "f", ns=(10**18, 10**18))
+    touched_s = (git.path / "f").stat().st_ctime_ns // 10**9
+    wait_until(lambda: time.time_ns() // 10**9 > touched_s)
+    job = replace(job_of(git.path), by_git=True)
+    assert isinstance(analyse(job), Analysed)
+    assert len(list(Path(os.fsdecode(job.index_cache)).glob("*/*"))) == kept
+
+
 def test_the_judges_bytes_and_nothing_written(repository: Make, judge: Judge, analysed: Analyse) -> None:
     git = repository({"f": b"1", "g h": b"2", ".gitignore": b"*.o\n"})
     (git.path / "f").write_bytes(b"changed")

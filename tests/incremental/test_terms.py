@@ -44,6 +44,7 @@ def test_an_ordinary_repository(git: Git) -> None:
         ("core.symlinks", "false"),
         ("core.ignoreCase", "true"),
         ("core.worktree", "/elsewhere"),
+        ("attr.tree", "HEAD"),
         ("status.showUntrackedFiles", "all"),
         ("status.renames", "copies"),
         ("diff.renames", "copy"),
