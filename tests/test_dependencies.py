@@ -162,6 +162,20 @@ def test_private_attributes_become_a_link(client: Client, git: Git, outside: Pat
     expect_git_s(client, git)
 
 
+def test_what_the_user_s_rules_no_longer_leave_out_of_a_submodule_is_watched(
+    client: Client, git: Git, home: Path
+) -> None:
+    inner = with_submodule(git)
+    write(home / ".config/git/ignore", b"made/\n")
+    write(inner.path / "made/deep/file", b"")
+    follow(client, git)
+    write(home / ".config/git/ignore", b"*.none\n")
+    follow(client, git)
+    assert b"S..U" in judge(git.path)
+    (inner.path / "made/deep/file").unlink()
+    expect_git_s(client, git)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("what", [".", ".git", "../linked/.git", ".git/worktrees/linked", "../linked"])
 def test_a_repository_is_given_to_another_user(client: Client, git: Git, what: str) -> None:

@@ -81,8 +81,9 @@ class RepositoryWalk:
             self._watch_remotes(config)
         rules = _rules_outside(self._location, config)
         if rules != self._watch.rules:
-            # What was ignored anywhere in the worktree may have to be watched from now on.
-            directories |= {rules_of(b"")}
+            # What was ignored anywhere in the worktree may have to be watched from now on. So it is in submodules, and
+            # of those nobody knows which directories hold what.
+            directories |= {rules_of(b""), *self._watch.gitlinks}
             self._watch.rules = rules
         if changed := find_rules(directories):
             self.entered = set()
