@@ -176,6 +176,32 @@ def test_what_the_user_s_rules_no_longer_leave_out_of_a_submodule_is_watched(
     expect_git_s(client, git)
 
 
+def test_an_index_of_the_first_second_of_all_has_no_time(client: Client, git: Git) -> None:
+    """By it nothing is racy, so that git misses an edit that a later or earlier index would show."""
+    top, index = git.path / "top", git.path / ".git/index"
+
+    def is_missed(text: bytes) -> bool:
+        write(top, text.lower())
+        os.utime(top, (5, 5))
+        wait_for_the_next_second(git)
+        os.utime(top, (5, 5))
+        git("add", "top")
+        os.utime(index, ns=(500_000_000, 500_000_000))
+        follow(client, git)
+        added_s = top.stat().st_ctime_ns // 10**9
+        write(top, text.upper())
+        os.utime(top, (5, 5))
+        return top.stat().st_ctime_ns // 10**9 == added_s
+
+    attempts = (b"text%d\n" % number for number in range(30))
+    assert any(map(is_missed, attempts)), "the machine was too slow for the case to arise"
+    assert b"1 M. N... " in judge(git.path)
+    expect_git_s(client, git)
+    os.utime(index, (3, 3))
+    assert b"1 MM N... " in judge(git.path)
+    expect_git_s(client, git)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("what", [".", ".git", "../linked/.git", ".git/worktrees/linked", "../linked"])
 def test_a_repository_is_given_to_another_user(client: Client, git: Git, what: str) -> None:

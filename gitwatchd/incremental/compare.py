@@ -64,7 +64,7 @@ def worktree_verdict(
         and uid == found.st_uid
         and gid == found.st_gid
     )
-    racy = index.mtime_ns > 0 and index.mtime_ns // 1_000_000_000 <= mtime_s
+    racy = 0 < index.mtime_ns // 1_000_000_000 <= mtime_s  # second 0 is no time to git
     exactly_equal = (
         seconds_equal
         and mtime_ns == found.st_mtime_ns % 1_000_000_000

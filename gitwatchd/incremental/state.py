@@ -277,7 +277,8 @@ class RepositoryState:
         old = self.index
         succession = read_successor(old, self.location.git_dir + b"/index")
         self.index = succession.index
-        if 0 < self.index.mtime_ns < old.mtime_ns:
+        timeless = old.mtime_ns < 1_000_000_000 and len(old)  # nothing is racy by such an index
+        if self.index.mtime_ns >= 1_000_000_000 and (self.index.mtime_ns < old.mtime_ns or timeless):
             raise Inexact("the index became older")  # what was not racy may be racy now
         refuse_wrong_notes(self.index, whole=False)
         self._refuse_extensions()
