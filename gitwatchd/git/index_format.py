@@ -31,7 +31,7 @@ reads what is larger, in a child with a limit of its own, or an archive with one
 _SPARSENESS = 16
 """How many times larger than what is allocated for it a file of ours to read may be. File systems that compress make
 an index a third; an archive makes a gigabyte of holes from nothing."""
-_MOST_LONG_NAMES_BYTES = 1 << 26
+_MOST_LONG_NAMES_BYTES = 1 << 24
 """Of names over 255 bytes in version 4, where a few bytes stand for a name as long as all that came before."""
 
 _LONG_NAME = 0xFFF
