@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git import reach
 from gitwatchd.git.child import run_git, shown
 from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import Index, IndexDamaged, read_index
@@ -71,9 +72,11 @@ def find_drivers(
 def _refuse_what_git_may_accept(top: bytes) -> None:
     """A submodule that is none by our reading must be none for git. Raises EnvironmentFailure when that is unsure."""
     dot_git = top + b"/.git"
+    reach.check(dot_git)
     if os.path.isfile(dot_git):
         target = read_regular(dot_git, _LONGEST_GIT_FILE_BYTES).removeprefix(b"gitdir:").strip().partition(b"\0")[0]
         dot_git = os.path.join(top, target)
+        reach.check(dot_git)
     if os.path.lexists(dot_git + b"/HEAD"):
         raise EnvironmentFailure(
             f"its submodule {shown(top)} cannot be read, and may bring a filter", "git submodule status"

@@ -62,7 +62,8 @@ class Decisions:
 
     def is_absent(self, path: bytes) -> bool:
         """Whether no directory is there; False where looking might hang."""
-        return self._fleet.watcher.is_local(path) and not os.path.isdir(path)
+        where = resolve_links(path, self._fleet.watcher.is_local)
+        return self._fleet.watcher.is_local(where) and not os.path.isdir(where)
 
     def look_where_roots_appeared(self) -> None:
         fleet = self._fleet

@@ -173,7 +173,7 @@ class Doctor:
                 "hint": "make it, or take it out there; once it exists it is watched by itself",
             }
             for path in sorted(self._fleet.roots.configured)
-            if self._fleet.watcher.is_local(path) and not os.path.isdir(path)
+            if self._fleet.decisions.is_absent(path)
         ]
         return problems
 

@@ -306,6 +306,11 @@ class Fleet:
         """Whether looking for a repository in `directory` cannot hang, as far as is known."""
         return self.watcher.is_local(directory) and self.watcher.leads_onto(directory) is None
 
+    def is_local_directory(self, path: bytes) -> bool:
+        """Whether `path` is, or leads to, a directory on no mount that may hang."""
+        where = reach.resolve_links(path, self.watcher.is_local)
+        return self.watcher.is_local(where) and os.path.isdir(where)
+
     def is_local(self, location: Location) -> bool:
         """Whether looking at it cannot hang."""
         parts = {location.path, location.git_dir, location.common_dir}

@@ -7,7 +7,7 @@ fifty.
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,6 @@ def packed_status(reports: Collection[bytes], errors: list[Wire]) -> bytes:
     return b"".join([b"\x82", _REPOS, header, *reports, _ERRORS, pack(errors)])
 
 
-def select_fields(whole: Wire, fields: Iterable[str]) -> dict[str, Any]:
-    """Only these fields of a report, `path` always among them; unknown names are left out."""
-    return {key: value for key, value in whole.items() if key == "path" or key in set(fields)}
+def select_fields(whole: Wire, fields: Collection[object]) -> dict[str, Any]:
+    """Only these fields of a report, `path` always among them; what names none is left out."""
+    return {key: value for key, value in whole.items() if key == "path" or key in fields}

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gitwatchd.engine.events import Analysed, Busy, Changed, Discovered, Forgotten, Found, Level, Refused, Walked
+from gitwatchd.git import reach
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Failed, Gone, Location, RepoPath, Result, Survey, Surveyed
 from gitwatchd.store.intent import RootKind
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+LED_AWAY_AGAIN_S = 10.0
+"""A walk costs little beside the questions that a repository which is polled puts to git."""
+
 
 class Watching:
     """The watcher's listener, and what has it look for repositories."""
@@ -36,6 +40,8 @@ class Watching:
         self._identities: dict[RepoPath, Identity] = {}
         self._placing: dict[RepoPath, frozenset[bytes] | None] = {}
         """Directories whose watches are being placed, by repository; None: all."""
+        self._walked_at: dict[RepoPath, float] = {}
+        """When it was last looked whether they still lead onto a mount that may hang; monotonic."""
 
     def note_walk(self, path: RepoPath, directories: frozenset[bytes] | None) -> None:
         """A walk begins."""
@@ -44,6 +50,7 @@ class Watching:
     def forget(self, path: RepoPath) -> None:
         self._identities.pop(path, None)
         self._placing.pop(path, None)
+        self._walked_at.pop(path, None)
 
     def discover(self, directory: bytes, root: Root) -> None:
         """Look for repositories below `directory`; `on_found` and `on_discovered` tell of them."""
@@ -149,9 +156,11 @@ class Watching:
     def _look_again(self, result: WalkResult, placed: frozenset[bytes]) -> None:
         from gitwatchd.watch.repository_watch import find_rules
 
-        if result.entered is not None:
+        if changed := find_rules(placed):
             # What rules no longer leave out lies there; all else was watched, and changed rules are noted themselves.
-            placed = (placed - find_rules(placed).keys()) | result.entered
+            # After a walk of all in place of the one that was asked for, it may lie anywhere below them.
+            placed -= changed.keys()
+            placed |= frozenset(changed.values()) if result.entered is None else result.entered
             if not placed:
                 return
         self._fleet.increments.look_again(result.path, placed)
@@ -162,7 +171,7 @@ class Watching:
         self._fleet.watcher.release(path)
         self._fleet.forget_cached(path)
         self._fleet.feed(Analysed(path, Gone(), Level.L3, time.time()))
-        if self._fleet.watcher.is_local(path) and os.path.isdir(path):
+        if self._fleet.is_local_directory(path):
             self._fleet.roots.look(path)
 
     def on_found(self, location: Location) -> None:
@@ -224,15 +233,34 @@ class Watching:
         for path in list(self._fleet.engine.repositories):
             self._fleet.feed(Changed(path, whole=True))
 
+    def _look_whether_led_away(self, path: RepoPath) -> None:
+        """No event tells that what led onto a mount is mended. A walk finds out, and touches nothing there."""
+        now = time.monotonic()
+        if self._fleet.watcher.leads_onto(path) is None or now < self._walked_at.get(path, 0.0) + LED_AWAY_AGAIN_S:
+            return
+        self._walked_at[path] = now
+        self._fleet.feed(Changed(path, rewalk=True))
+
     def check_identity(self, path: RepoPath) -> None:
         repository = self._fleet.engine.repositories.get(path)
         if repository is None or not self._fleet.started or not self._fleet.watcher.is_local(path):
             return
         # Nothing of what is watched lay elsewhere when it was walked.
         if repository.watch is not Watch.WATCHED and not self._fleet.is_local(repository.location):
+            self._look_whether_led_away(path)
             return
         from gitwatchd.watch.listener import read_identity
 
+        try:
+            # A directory above may be a link by now.
+            reach.check(path)
+            reach.check(repository.location.git_dir)
+        except reach.LeadsAway as away:
+            if not repository.gone:
+                self._identities.pop(path, None)
+                self._fleet.watcher.note_led_away(path, away.mount)
+                self._fleet.feed(Changed(path, rewalk=True))
+            return
         known = self._identities.get(path)
         if repository.gone:
             if os.path.exists(repository.location.git_dir):

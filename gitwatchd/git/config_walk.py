@@ -240,6 +240,7 @@ class ConfigWalk:
         name = head[4:].strip()
         if name == b"refs/heads/.invalid":
             self.needs_git = "reftable"
+        reach.check(self._location.common_dir + b"/" + name)
         try:
             if read_regular(self._location.common_dir + b"/" + name, 4) == b"ref:":
                 self.needs_git = "a branch that is a symbolic reference"

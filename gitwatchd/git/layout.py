@@ -28,6 +28,9 @@ _LONGEST_ALTERNATES_BYTES = 1 << 16
 _DEEPEST_ALTERNATES = 5
 """As git and libgit2 have it."""
 
+_LINKS_BELOW = (b"info", b"objects", b"objects/info", b"refs", b"refs/heads", b"logs", b"logs/refs")
+"""Directories of a git dir in which links are known to be made, besides itself."""
+
 _HEX = frozenset(b"0123456789abcdef")
 
 
@@ -53,6 +56,7 @@ def read_location(top: bytes) -> Location | None:
     core.worktree the location's path is that worktree, wherever it lies; a `.git` directory with core.bare is
     a bare repository whose path is the `.git` directory, as git sees it. Raises LeadsAway.
     """
+    reach.check(top)
     top = os.path.realpath(top)
     dot_git = top + b"/.git" if top != b"/" else b"/.git"
     try:
@@ -146,7 +150,9 @@ def is_git_dir(path: bytes) -> bool:
 
 
 def linked_worktrees(common_dir: bytes) -> list[bytes]:
-    """Git dirs of the linked worktrees that `git worktree list` shows, sorted; the main one is not one."""
+    """Git dirs of the linked worktrees that `git worktree list` shows, sorted; the main one is not one. Raises
+    LeadsAway."""
+    reach.check_links_in(common_dir + b"/worktrees")
     try:
         names = sorted(os.listdir(common_dir + b"/worktrees"))
     except OSError as error:
@@ -200,11 +206,11 @@ def _common_dir_of(git_dir: bytes) -> bytes | None:
     """git's `is_git_directory`; the common dir when it holds, else None. Raises LeadsAway."""
     if not _valid_head(git_dir + b"/HEAD"):
         return None
-    reach.check_links_in(git_dir, b"info")
+    reach.check_links_in(git_dir, *_LINKS_BELOW)
     pointer = _read_pointer(git_dir + b"/commondir")
     common = git_dir if pointer is None else _resolve(git_dir, pointer)
     if common != git_dir:
-        reach.check_links_in(common, b"info")
+        reach.check_links_in(common, *_LINKS_BELOW)
     if not os.access(common + b"/objects", os.X_OK) or not os.access(common + b"/refs", os.X_OK):
         return None
     if reach.is_kept_local():

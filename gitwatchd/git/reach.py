@@ -24,7 +24,7 @@ T = TypeVar("T")
 _MOST_LINKS = 40
 """As the kernel has it."""
 
-_PASSES_FOR_S = 0.5
+_PASSES_FOR_S = 0.05
 """One look at a repository checks its configuration half a dozen times, each time 10 us. What leads away since then is
 met in this time only by who also turned a link onto a mount that was dead before."""
 _MOST_PASSED = 4096

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git import reach
 from gitwatchd.git.child import run_git
 from gitwatchd.git.files import raise_if_exhausted, read_whole
 from gitwatchd.git.layout import read_format
@@ -165,6 +166,7 @@ class Refs:
         if b"\0" in name:
             return b""  # no file has such a name
         path = base + b"/" + name
+        reach.check(path)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
@@ -264,6 +266,7 @@ def count_stashes(location: Location) -> int:
         arguments = ["rev-list", "--walk-reflogs", "--count", "refs/stash", "--"]
         answer = run_git(arguments, cwd=location.git_dir, timeout_s=_GIT_TIMEOUT_S)
         return int(answer.stdout) if answer.returncode == 0 else 0
+    reach.check(location.common_dir + b"/logs/refs/stash")
     try:
         log = read_whole(location.common_dir + b"/logs/refs/stash", _LARGEST_STASH_LOG_BYTES)
     except OSError as error:

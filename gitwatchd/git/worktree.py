@@ -50,7 +50,7 @@ def read_tree(location: Location, config: RepositoryConfig) -> Tree:
     index = read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
     tracked, gitlinks = _read_tracked(location, index)
     if reach.is_kept_local():
-        for directory in tracked:
+        for directory in (*tracked, *gitlinks):
             path = location.path + b"/" + directory
             if os.path.islink(path):
                 reach.check(path)
@@ -170,6 +170,7 @@ def _is_nested(relative: bytes, path: bytes, found: Found) -> bool:
 
 def meet_gitlink(tree: Tree, relative: bytes, enter: Enter, found: Found) -> None:
     path = tree.top + b"/" + relative
+    reach.check(path)
     location = read_location(path) if os.path.lexists(path + b"/.git") else None
     if location is None and enter(path, relative + b"/"):
         # What made it a repository between the two looks raised no event.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
+from gitwatchd.git import reach
 from gitwatchd.git.directory import list_directory
 from gitwatchd.git.layout import read_location
 from gitwatchd.git.reach import LeadsAway
@@ -46,6 +47,11 @@ def walk_root(
     stack = [root]
     while stack:
         directory = stack.pop()
+        try:
+            reach.check(directory)  # it may be a link by now, a root too
+        except LeadsAway as away:
+            led_away(directory, away.mount)
+            continue
         enter(directory)
         try:
             listing = list_directory(directory)

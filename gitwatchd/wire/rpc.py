@@ -112,8 +112,8 @@ def encode_packed_response(id: int, packed_result: bytes) -> bytes:
 
 
 def encode_error(id: int | None, code: int, text: str) -> bytes:
-    """`text` is `what and why`, a newline, and the hint. Lone surrogates (undecodable paths) become `?`."""
-    return pack([1, id, [code, text.encode(errors="replace").decode()], None])
+    """`text` is `what and why`, a newline, and the hint."""
+    return pack([1, id, [code, text], None])
 
 
 def encode_notification(method: str, params: list[Any]) -> bytes:
@@ -121,8 +121,11 @@ def encode_notification(method: str, params: list[Any]) -> bytes:
 
 
 def pack(value: object) -> bytes:
-    """MessagePack of `value`. Raises ValueError, TypeError or OverflowError for what it cannot hold."""
-    packed: bytes = msgpack.packb(value)
+    """MessagePack of `value`. Raises ValueError, TypeError or OverflowError for what it cannot hold.
+
+    Lone surrogates in text (a path in a sentence) become `?`; where a path itself is meant it is bytes.
+    """
+    packed: bytes = msgpack.packb(value, unicode_errors="replace")
     return packed
 
 

@@ -535,6 +535,8 @@ def test_without_a_thread_to_read_an_index_git_is_asked_next_time(
         ({rules_of(b""), b"new"}, {b"build"}, [{b"new", b"build"}]),
         ({rules_of(b""), rules_of(b"a")}, set(), []),
         ({b"new"}, None, [{b"new"}]),
+        ({rules_of(b""), b"new"}, None, [{b"", b"new"}]),
+        ({rules_of(b"a")}, None, [{b"a"}]),
     ],
 )
 def test_what_rules_no_longer_leave_out_is_looked_at_once_it_is_watched(

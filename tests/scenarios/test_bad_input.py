@@ -16,7 +16,7 @@ import pytest
 from gitwatchd.errors import DaemonUnavailable
 from gitwatchd.wire.rpc import FAILED, MALFORMED, UNKNOWN_METHOD, USAGE, Decoder, RemoteError, Response, encode_request
 from tests.scenarios.commands import WITHOUT_PRIVILEGE, Gitwatch
-from tests.zoo.commands import Git, judge
+from tests.zoo.commands import Git, judge, new_repository
 from tests.zoo.daemon import Client, Daemon
 
 USAGE_ERRORS = [
@@ -320,3 +320,20 @@ def test_a_message_that_is_too_long_is_refused(daemon: Daemon, client: Client) -
         client.call("status", ["/x" * 1_000_000], {})
     with daemon.connect() as other:
         assert other.call("roots.list") == []
+
+
+def test_fields_that_are_no_names_are_left_out(client: Client, repository: Callable[..., Git]) -> None:
+    git = repository({"f": b""})
+    for fields in ([[[]]], [{}], [7, None, "branch"]):
+        (report,) = client.call("status", [str(git.path)], {"fields": fields})["repos"]
+        assert report.keys() <= {"path", "branch"}
+
+
+def test_doctor_tells_of_what_has_no_name_in_utf_8(client: Client, tmp_path: Path) -> None:
+    git = new_repository(tmp_path / "place/x", {"f": b""})
+    top = os.fsencode(tmp_path) + b"/place/caf\xe9"
+    git.path.rename(os.fsdecode(top))
+    with open(top + b"/.git/config", "ab") as config:
+        config.write(b"[bad\n")
+    assert client.reports(tmp_path / "place")[0]["state"] == "failed"
+    assert any("caf" in problem["what"] for problem in client.call("doctor")["problems"])
