@@ -26,6 +26,7 @@ from tests.zoo.commands import Git, ask_judge, new_repository
 from tests.zoo.comparison import difference
 from tests.zoo.daemon import Client, Daemon
 from tests.zoo.nursery import append, configure, write
+from tests.zoo.waiting import wait_until
 
 git_hash = partial(sha1, usedforsecurity=False)
 
@@ -635,6 +636,17 @@ def forget_peak(pid: int) -> None:
             Path(f"/proc/{process}/clear_refs").write_text("5")
 
 
+def forget_earlier_traps(pid: int) -> None:
+    """What looked at the last one may still hold what it read, and have no answer to give any more."""
+
+    def given_back() -> bool:
+        forget_peak(pid)
+        return peak_bytes(pid) < MEMORY_BYTES // 2
+
+    with suppress(AssertionError):
+        wait_until(given_back, 10.0)
+
+
 @pytest.mark.parametrize("name", TRAPS)
 def test_trap(name: str, corpus: tuple[Path, Daemon], bystander: Path, request: pytest.FixtureRequest) -> None:
     root, daemon = corpus
@@ -642,7 +654,7 @@ def test_trap(name: str, corpus: tuple[Path, Daemon], bystander: Path, request: 
     scene = Scene(root / name[:40])
     with daemon.connect() as client, daemon.connect() as other:
         assert client.entries(scene.path).state == "fresh"
-        forget_peak(daemon.pid)
+        forget_earlier_traps(daemon.pid)
         set_trap(scene)
         scene.stir()
         for file in scene.ran.iterdir():

@@ -247,5 +247,6 @@ def test_a_remote_error_has_its_hint_apart() -> None:
     assert (why.code, why.message, why.hint) == (2, "no such view", "use status")
 
 
-def test_an_error_text_with_undecodable_bytes_can_be_sent() -> None:
+def test_text_with_undecodable_bytes_can_be_sent() -> None:
     assert decode([encode_error(1, 1, "no \udcff")])[0] == [(Response, (1, "no ?"), 1, None)]
+    assert decode([encode_response(1, {"what": "no \udcff"})])[0] == [(Response, None, 1, {"what": "no ?"})]
