@@ -8,6 +8,8 @@ Invariant: a repository is analysed unwalked once at most, so that questions wit
 Invariant: work answers a request as fresh only if it began after the request arrived, or if nothing had happened
 between its beginning and the request. Where that cannot be known (polled, or new directories), it began after.
 The shell drops the result of work whose repository was forgotten meanwhile, even if the same path is known again.
+Longer than its neighbours: each event changes repositories, queries and both backlogs at once, and the invariants above
+hold between handlers, so they are judged together. What has a state of its own was moved out (backlog, budget).
 """
 
 from __future__ import annotations

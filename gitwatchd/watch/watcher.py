@@ -4,6 +4,9 @@ Owns: the watch tables (inotify queues), the sinks, the walking and the discover
 Runs: everything public on the serving thread; the two threads hand their results over with `Loop.call_from_thread`.
 Invariant: a repository's watches lie in one table, so that a query drains that table and the one of the configuration.
 Invariant: the two threads only add watches and list directories; they never read a queue.
+Longer than its neighbours: the serving thread's half and the walking threads' share `_watches` and `_own` and the lock
+that guards them, and a walk that was released meanwhile must come to nothing; in two modules each would reach into the
+other. What a walk does is in walk.py, what a queue does in table.py.
 """
 
 from __future__ import annotations
