@@ -188,11 +188,12 @@ def _jobs(sock: socket.socket) -> Iterator[tuple[int, Work]]:
 
 def _perform(work: Work) -> Result:
     # Imported here: the daemon imports this module for its frames, and a probe needs none of it.
+    from gitwatchd.git import reach
+
+    reach.keep_local(_current_mounts() if isinstance(work, Job) and work.local else None)
     if isinstance(work, Job):
         from gitwatchd.analysis.job import try_to_analyse
-        from gitwatchd.git import reach
 
-        reach.keep_local(_current_mounts() if work.local else None)
         return try_to_analyse(work)
     from gitwatchd.analysis.survey import probe, survey
 

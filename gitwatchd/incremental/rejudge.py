@@ -13,6 +13,7 @@ from gitwatchd.incremental.newest import NewestTime
 from gitwatchd.incremental.strays import Strays
 from gitwatchd.incremental.terms import Inexact
 from gitwatchd.incremental.untracked import UntrackedSearch
+from gitwatchd.incremental.untracked_column import UntrackedColumn
 
 MOST_TIMES = 5_000
 """Files that count by new rules, looked at for the newest one: some 30 ms. With more git is asked, and not here."""
@@ -49,14 +50,15 @@ class Times:
 
 
 def judge_strays(
-    directory: bytes, strays: Strays, holders: set[bytes], untracked: set[bytes], search: UntrackedSearch, times: Times
-) -> Iterator[None]:
-    """Bring all entries of `untracked` at and below `directory` up to date.
+    directory: bytes, strays: Strays, holders: set[bytes], column: UntrackedColumn,
+    search: UntrackedSearch, times: Times,
+) -> Iterator[None]:  # fmt: skip
+    """Bring all entries of `column` at and below `directory` up to date.
 
     `holders`: those of `strays` there, all of them: nothing untracked lies right in another directory that is tracked.
     """
-    before = {entry for entry in untracked if not directory or entry.startswith(directory + b"/")}
-    untracked -= before
+    before = {entry for entry in column.entries if not directory or entry.startswith(directory + b"/")}
+    column.entries -= before
     holders = holders | {entry.rstrip(b"/").rpartition(b"/")[0] for entry in before}
     units: set[bytes] = set()
     for number, holder in enumerate(holders):
@@ -66,7 +68,7 @@ def judge_strays(
             units.add(search.unit_of(holder))
             continue
         held = search.held_in(holder)
-        untracked.update(held.entries)
+        column.entries.update(held.entries)
         if held.misnamed:
             times.give_up()  # their files count, although no entry stands for them
         elif not held.strays:
@@ -77,6 +79,6 @@ def judge_strays(
             continue  # done with that
         entry = search.entry_of(unit)
         if entry is not None:
-            untracked.add(entry)
+            column.entries.add(entry)
             yield from times.count((entry,))
         yield

@@ -6,8 +6,9 @@ Invariant: after `advance` ends normally, `entries()` are the judge's bytes for 
 Invariant: whatever it cannot tell exactly raises Inexact; the state is then worth nothing and git is asked (L3), whose
 answer primes a new one.
 Invariant: no advance costs more than what changed, however many files there are.
-Longer than its neighbours: priming, taking in an index and looking at paths change the same five containers, and a cut
-between them would pass all five around. What has a state of its own was moved out (staged, newest, untracked, records).
+Longer than its neighbours: priming, taking in an index and looking at paths change the same containers, and a cut
+between them would pass all of them around. What has a state of its own was moved out (staged, newest,
+untracked_column), and what has none (records, compare, rejudge, widening).
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from gitwatchd.incremental.staged import GITLINK, StagedColumn
 from gitwatchd.incremental.strays import Strays
 from gitwatchd.incremental.terms import Inexact, Terms, refuse_wrong_notes
 from gitwatchd.incremental.untracked import UntrackedSearch
+from gitwatchd.incremental.untracked_column import UntrackedColumn, lies_below
+from gitwatchd.incremental.widening import may_be_unwatched, refuse_unseen_attributes
 from gitwatchd.model.repository import Location
 
 FEW_ENTRIES, SHARE_OF_ENTRIES = 1_000, 30
@@ -92,7 +95,7 @@ class RepositoryState:
         self._headers = status.headers
         self._staged = StagedColumn(tree, detects_renames=terms.renames)
         self._unclean: dict[bytes, Verdict] = {}
-        self._untracked: set[bytes] = set()
+        self._untracked = UntrackedColumn()
         self._kept: list[Record] = []
         """Records of submodules, which git looks into; they stay while nothing touches the submodule."""
         self._kept_paths: set[bytes] = set()
@@ -131,7 +134,7 @@ class RepositoryState:
         state = cls(location, terms, index, sight.tree, rules, objects, Status(sight.headers, ()))
         for path, head in sight.staged.items():
             state._staged.restage(path, head, index)
-        state._unclean, state._untracked = sight.unclean, sight.untracked
+        state._unclean, state._untracked = sight.unclean, UntrackedColumn(sight.untracked)
         state._hashed_clean = sight.hashed_clean
         state._may_hide = False  # every entry was compared
         state._staged.check_renames(index)
@@ -201,7 +204,7 @@ class RepositoryState:
     def _take(self, record: Record) -> None:
         match record:
             case Untracked():
-                self._untracked.add(record.path)
+                self._untracked.entries.add(record.path)
             case Changed():
                 if record.submodule != b"N..." or b"160000" in (record.mode_head, record.mode_index):
                     self._kept.append(record)
@@ -232,6 +235,8 @@ class RepositoryState:
             yield from self._find_unwatched(touched, old)
             if len(touched) > FEW_ENTRIES + len(self.index) // SHARE_OF_ENTRIES:
                 raise Inexact("too many entries changed")
+            if self.widens:
+                refuse_unseen_attributes(self.location.path, touched, old)
             # By the old index and the old entries: nothing may be restaged before all are known.
             links: dict[bytes, bool] = {b"": False}
             left: set[bytes] = set()
@@ -264,7 +269,7 @@ class RepositoryState:
         if work.rules_changed:
             yield from self._reread_rules(work.paths, search)
         if touched and self._terms.untracked:
-            yield from self._follow_index(touched, search)
+            yield from self._untracked.follow_index(touched, search)
         paths = work.paths
         if work.index_changed:
             # An unclean verdict may rest on the index's time (racy entries): look again.
@@ -289,25 +294,12 @@ class RepositoryState:
         """Settle `widens`, also for whoever is asked instead: a walk for nothing would cost another analysis."""
         widens = False
         for number, path in enumerate(touched):
-            if self._may_be_unwatched(path, old):
+            if may_be_unwatched(self.location.path, path, old, self.index, self._rules):
                 widens = True
                 break
             if number % STEP == STEP - 1:
                 yield
         self.widens = widens
-        if widens:
-            self._refuse_unseen_attributes(touched, old)
-
-    def _refuse_unseen_attributes(self, touched: Iterable[bytes], old: Index) -> None:
-        """Raises Inexact where attributes lie in a directory that was not looked into, and holds tracked files now."""
-        seen: set[bytes] = set()
-        for path in touched:
-            directory = path.rpartition(b"/")[0]
-            while directory and directory not in seen and not old.tracks_below(directory):
-                seen.add(directory)
-                if os.path.lexists(self.location.path + b"/" + directory + b"/.gitattributes"):
-                    raise Inexact("attributes came into use")
-                directory = directory.rpartition(b"/")[0]
 
     def _take_entry(self, path: bytes, old: Index, links: dict[bytes, bool], left: set[bytes]) -> None:
         """`left`: receives the directory of what the index names no longer."""
@@ -334,49 +326,6 @@ class RepositoryState:
                     if flags & STAGE_MASK:
                         self._conflicts.add(path)
 
-    def _may_be_unwatched(self, path: bytes, old: Index) -> bool:
-        row, before = self.index.find(path), old.find(path)
-        if before is not None and old.stat_fields(before)[6] == GITLINK:
-            return True  # what a submodule leaves behind is an ordinary directory
-        if row is None:
-            return False
-        if self.index.stat_fields(row)[6] == GITLINK:
-            return True
-        directory = path.rpartition(b"/")[0]
-        if not directory or before is not None:
-            return False
-        if self._rules.is_ignored(directory, True):
-            return True
-        # What held another repository was not entered while nothing in it was tracked.
-        while directory and not old.tracks_below(directory):
-            if os.path.lexists(self.location.path + b"/" + directory + b"/.git"):
-                return True
-            directory = directory.rpartition(b"/")[0]
-        return False
-
-    def _follow_index(self, touched: set[bytes], search: UntrackedSearch) -> Iterator[None]:
-        """Directories that came to hold tracked files, or no longer do, collapse differently."""
-        opened: set[bytes] = set()
-        closed: set[bytes] = set()
-        for number, path in enumerate(touched):
-            at = path.find(b"/")
-            while at >= 0:
-                directory = path[:at]
-                if not search.is_tracked_directory(directory):
-                    closed.add(directory)
-                    break
-                if directory + b"/" in self._untracked:
-                    opened.add(directory)
-                at = path.find(b"/", at + 1)
-            if number % STEP == STEP - 1:
-                yield
-        if closed:
-            self._untracked = {entry for entry in self._untracked if not _lies_below(entry, closed)}
-        for directory in opened:
-            self._untracked.discard(directory + b"/")
-            self._untracked.update(search.entries_below(directory))
-            yield
-
     def _reread_rules(self, paths: Iterable[bytes], search: UntrackedSearch) -> Iterator[None]:
         files = [path for path in paths if path.rpartition(b"/")[2] == b".gitignore"]
         directories = {file.rpartition(b"/")[0] for file in files}
@@ -389,13 +338,13 @@ class RepositoryState:
         for file in files:
             unit, directory = search.unit_of(file), file.rpartition(b"/")[0]
             if unit != file:
-                self._set_unit(unit, search)
+                self._untracked.set_unit(unit, search)
                 yield from times.count((unit + b"/",))
-            elif not _lies_below(directory, directories):
+            elif not lies_below(directory, directories):
                 strays = self._strays
                 holders = None if strays is None or not strays.agree(self.index) else strays.below(directory)
                 if strays is None or holders is None:
-                    self._relist(directory, search)
+                    self._untracked.relist(directory, search)
                     times.give_up()
                 else:
                     yield from judge_strays(directory, strays, holders, self._untracked, search, times)
@@ -412,7 +361,7 @@ class RepositoryState:
             if not path:
                 self._rules.invalidate(b"")
                 if self._terms.untracked:
-                    self._relist(b"", search)
+                    self._untracked.relist(b"", search)
                 continue
             self._refuse_submodules(path)
             if search.is_tracked_directory(path):
@@ -433,7 +382,7 @@ class RepositoryState:
         self._unclean.pop(path, None)
         self._note_time(path, None, search)
         if self._terms.untracked:
-            self._set_unit(search.unit_of(path), search)
+            self._untracked.set_unit(search.unit_of(path), search)
 
     def _look_at_directory(self, directory: bytes, search: UntrackedSearch) -> Iterator[int]:
         """A directory that holds tracked files came, went, or changed its nature."""
@@ -453,10 +402,10 @@ class RepositoryState:
             if count % STEP == 0:
                 yield STEP
         if self._terms.untracked:
-            self._untracked -= {directory, directory + b"/"}
-            self._relist(directory, search)
+            self._untracked.drop(directory)
+            self._untracked.relist(directory, search)
             if not is_there:
-                self._set_unit(directory, search)
+                self._untracked.set_unit(directory, search)
         own = self.index.find(directory)
         if own is not None:
             self._compare(directory, own, search)
@@ -466,7 +415,7 @@ class RepositoryState:
 
     def _compare(self, path: bytes, row: int, search: UntrackedSearch) -> None:
         # git drops what is untracked under a tracked name.
-        self._untracked -= {path, path + b"/"}
+        self._untracked.drop(path)
         flags = self.index.flags(row)
         if flags & STAGE_MASK:
             self._refuse_conflict()
@@ -521,7 +470,7 @@ class RepositoryState:
             return
         self._rules.invalidate(path)  # a directory, perhaps not the one whose rules are known
         # What was not listed came and went unseen (an editor's temporary file), or is ignored.
-        self.newest.miss(path, recorded_ns, counted=row is not None or self._is_listed(path))
+        self.newest.miss(path, recorded_ns, counted=row is not None or self._untracked.stands_for(path))
         if is_directory and self._terms.untracked and not self.newest.lost:
             self._note_times_below(path, search)
 
@@ -543,31 +492,6 @@ class RepositoryState:
             with suppress(OSError):  # it went meanwhile: its event is on its way
                 self.newest.see(path, os.lstat(top + path).st_mtime_ns, None)
 
-    def _is_listed(self, path: bytes) -> bool:
-        """Whether an untracked entry stands for what was at `path`."""
-        at = len(path)
-        while at > 0:
-            if path[:at] + b"/" in self._untracked:
-                return True
-            at = path.rfind(b"/", 0, at)
-        return path in self._untracked
-
-    def _set_unit(self, unit: bytes, search: UntrackedSearch) -> None:
-        entry = search.entry_of(unit)
-        self._untracked.discard(unit)
-        self._untracked.discard(unit + b"/")
-        if entry is not None:
-            self._untracked.add(entry)
-
-    def _relist(self, directory: bytes, search: UntrackedSearch) -> None:
-        """What is untracked in a directory that holds tracked files (or in the top)."""
-        if not directory:
-            self._untracked.clear()
-        elif self._untracked:
-            prefix = directory + b"/"
-            self._untracked = {entry for entry in self._untracked if not entry.startswith(prefix)}
-        self._untracked.update(search.entries_below(directory))
-
     def _refuse_submodules(self, path: bytes) -> None:
         """Raises Inexact where `path` is a submodule, lies in one, or says how submodules are to be shown."""
         if not self._gitlinks:
@@ -585,18 +509,8 @@ class RepositoryState:
     def status(self) -> Status:
         return build_status(
             self.location.path, self._terms, self.index, self._headers, self._staged, self._unclean, self._conflicts,
-            self._untracked, self._kept,
+            self._untracked.entries, self._kept,
         )  # fmt: skip
 
     def entries(self) -> bytes:
         return encode(self.status())
-
-
-def _lies_below(path: bytes, directories: set[bytes]) -> bool:
-    """Whether one of `directories` holds `path`, which may be one of them itself."""
-    at = path.rstrip(b"/").rfind(b"/")
-    while at > 0:
-        if path[:at] in directories:
-            return True
-        at = path.rfind(b"/", 0, at)
-    return b"" in directories and bool(path)

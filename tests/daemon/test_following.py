@@ -12,8 +12,8 @@ from gitwatchd.daemon.increments import _FOLLOWED, LARGE_INDEX_BYTES, Increments
 from gitwatchd.git.layout import read_location
 from gitwatchd.git.repository_config import read_config
 from gitwatchd.git.worktree import Found, read_tree, walk_directories
-from gitwatchd.incremental.state import RepositoryState
 from gitwatchd.incremental.strays import Strays
+from gitwatchd.incremental.untracked_column import UntrackedColumn
 from gitwatchd.loop import Loop
 from gitwatchd.watch.changes import Aspect, Changes
 from tests.zoo.commands import Git, judge
@@ -58,7 +58,7 @@ def test_what_a_walk_saw_is_followed_with_all_that_it_knows_of_strays(
     walk_directories(tree, [b""], lambda _path, _prefix: True, found)
     strays.add(found.holders)
     strays.complete(tree.index)
-    monkeypatch.setattr(RepositoryState, "_relist", None)  # nothing is listed with all below it
+    monkeypatch.setattr(UntrackedColumn, "relist", None)  # nothing is listed with all below it
     loop = Loop(lambda _bug: None)
     increments = Increments(loop, lambda _path: None, lambda _path: set(), lambda _path: None, lambda _path: strays)
     increments.adopt(location.path, look(location, tree, found))

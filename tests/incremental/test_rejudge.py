@@ -15,6 +15,7 @@ from gitwatchd.incremental import rejudge, untracked
 from gitwatchd.incremental.state import RepositoryState
 from gitwatchd.incremental.terms import Inexact
 from gitwatchd.incremental.untracked import UntrackedSearch
+from gitwatchd.incremental.untracked_column import UntrackedColumn
 from tests.zoo.commands import Git, new_repository
 from tests.zoo.nursery import append, write
 
@@ -48,10 +49,10 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 def only_strays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Listing all there is for new rules is an error."""
 
-    def refuse(_state: RepositoryState, directory: bytes, _search: UntrackedSearch) -> None:
+    def refuse(_column: UntrackedColumn, directory: bytes, _search: UntrackedSearch) -> None:
         raise AssertionError(f"{directory!r} is listed with all below it")
 
-    monkeypatch.setattr(RepositoryState, "_relist", refuse)
+    monkeypatch.setattr(UntrackedColumn, "relist", refuse)
 
 
 def test_only_directories_with_something_untracked_are_listed(git: Git, follow: Follow, listed: list[bytes]) -> None:
