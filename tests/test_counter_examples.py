@@ -18,6 +18,7 @@ from tests.zoo.commands import Git, ask_judge, judge
 from tests.zoo.comparison import expect_git_s
 from tests.zoo.daemon import Client
 from tests.zoo.nursery import append, write
+from tests.zoo.waiting import wait_for_the_next_second
 
 Make = Callable[..., Git]
 FILES = {"a/one": b"1\n", "top": b"top\n", ".gitignore": b"*.o\nbuild/\n"}
@@ -155,14 +156,6 @@ def _let_the_index_settle(git: Git) -> None:
         probe.write_bytes(b"")
         if probe.stat().st_ctime_ns - index.stat().st_ctime_ns > 50_000_000:
             return
-
-
-def _wait_for_the_next_second(git: Git) -> None:
-    probe: Path = git.path.parent / "clock"
-    probe.write_bytes(b"")
-    now_s = int(probe.stat().st_ctime)
-    while int(probe.stat().st_ctime) == now_s:
-        probe.write_bytes(b"")
 
 
 @pytest.mark.parametrize(
@@ -514,7 +507,7 @@ def test_an_edit_that_leaves_all_that_git_compares_by_is_seen_through_a_racy_ind
     git("add", "top")
     os.utime(git.path / ".git/index", times)
     expect_git_s(client, git)
-    _wait_for_the_next_second(git)  # a copy made within the second of a ctime in it is not kept
+    wait_for_the_next_second(git.path.parent)  # a copy made within the second of a ctime in it is not kept
     write(git.path / "untracked", b"")
     expect_git_s(client, git)
     with (git.path / "top").open("r+b") as file:

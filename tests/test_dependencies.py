@@ -16,6 +16,7 @@ from tests.zoo.commands import Git, ask_judge, judge
 from tests.zoo.comparison import expect_git_s
 from tests.zoo.daemon import Client
 from tests.zoo.nursery import append, write
+from tests.zoo.waiting import wait_for_the_next_second
 
 Make = Callable[..., Git]
 FILES = {"a/one": b"1\n", "top": b"top\n", "win.txt": b"1\r\n", ".gitignore": b"*.o\n"}
@@ -52,15 +53,6 @@ def with_submodule(git: Git) -> Git:
 def moved_and_linked(path: Path, to: Path) -> None:
     path.rename(to)
     path.symlink_to(to)
-
-
-def wait_for_the_next_second(git: Git) -> None:
-    """A copy of an index made within the second of a ctime in it is not kept."""
-    probe: Path = git.path.parent / "clock"
-    probe.write_bytes(b"")
-    now_s = int(probe.stat().st_ctime)
-    while int(probe.stat().st_ctime) == now_s:
-        probe.write_bytes(b"")
 
 
 def test_the_gitmodules_of_head(client: Client, git: Git) -> None:
@@ -105,7 +97,7 @@ def test_a_directory_comes_back_without_its_attributes(
     git("add", "d/win.txt")
     git("commit", "-qm", "converted")
     os.utime(git.path / "d/win.txt", (1, 1))
-    wait_for_the_next_second(git)
+    wait_for_the_next_second(git.path.parent)
     follow(client, git)
     (git.path / "d").rename(outside)
     if asked_between:
@@ -125,7 +117,7 @@ def test_attributes_that_change_where_no_event_tells(client: Client, git: Git, o
     git("add", "new.txt")
     git("commit", "-qm", "converted")
     os.utime(git.path / "new.txt", (1, 1))
-    wait_for_the_next_second(git)
+    wait_for_the_next_second(git.path.parent)
     for _ in range(2):
         expect_git_s(client, git)
     assert [report["watch"] for report in client.reports(git.path)] == ["polled"]
@@ -183,7 +175,7 @@ def test_an_index_of_the_first_second_of_all_has_no_time(client: Client, git: Gi
     def is_missed(text: bytes) -> bool:
         write(top, text.lower())
         os.utime(top, (5, 5))
-        wait_for_the_next_second(git)
+        wait_for_the_next_second(git.path.parent)
         os.utime(top, (5, 5))
         git("add", "top")
         os.utime(index, ns=(500_000_000, 500_000_000))

@@ -30,7 +30,9 @@ class WorktreesAround:
     def __init__(self, index_cache: bytes, timeout_s: float) -> None:
         self._index_cache = index_cache
         self._timeout_s = timeout_s
+        self._indexes: dict[bytes, Index] = {}
         self._read: dict[bytes, _Worktree | None] = {}
+        """Both by git dir; the second, which takes a look at every file, only where it is needed."""
 
     def hold(self, location: Location) -> bool:
         """Whether all of this bare repository is tracked by the worktree that it lies in. In doubt it is not."""
@@ -54,9 +56,12 @@ class WorktreesAround:
     def _of(self, around: Location, directory: bytes) -> _Worktree | None:
         """None where its index does not say."""
         if around.git_dir not in self._read:
-            index = read_index(around.git_dir + b"/index", read_format(around.common_dir).oid_bytes)
+            index = self._indexes.get(around.git_dir)
+            if index is None:
+                index = read_index(around.git_dir + b"/index", read_format(around.common_dir).oid_bytes)
+                self._indexes[around.git_dir] = index
             if index.inexact is None and not index.tracks_below(directory):
-                return None  # without a look at every file of it
+                return None
             outcome = analyse(Job(around, self._index_cache, self._timeout_s, trusted=None))
             self._read[around.git_dir] = None
             if index.inexact is None and isinstance(outcome, Analysed) and outcome.entries is not None:

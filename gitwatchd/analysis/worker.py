@@ -1,9 +1,9 @@
 """A worker process: `python -m gitwatchd.analysis.worker`; its stdin is a socket for jobs and outcomes.
 
-Owns: nothing that outlives a job. Runs: a process of its own, one job at a time on the main thread; a second thread
-waits for the end of the daemon, which ends a worker in the middle of a job, and its git child with it. A frame is four
-bytes of length (big endian) and that many of MessagePack: `[number, job]` in, `[number, outcome, traceback or None]`
-out, in the order of the jobs.
+Owns: the mount table, to know how far a job may look. Runs: a process of its own, one job at a time on the main
+thread; a second thread waits for the end of the daemon, which ends a worker in the middle of a job, and its git child
+with it. A frame is four bytes of length (big endian) and that many of MessagePack: `[number, job]` in, `[number,
+outcome, traceback or None]` out, in the order of the jobs.
 Invariant: a bug in a job is answered like any job, with its traceback; the worker goes on.
 """
 

@@ -81,7 +81,7 @@ class Analyst:
     def submit(self, job: Job) -> None:
         """Ends in exactly one `on_outcome`, on the serving thread."""
         if not job.local:
-            self.remote.submit(job, lambda result: self._hand_on(job, result))
+            self.remote.submit(job, lambda result: self._end(job, result))
             return
         if self.limit == 0 or self._pool_pays or self._direct_room() <= 0:
             self._in_pool += 1
@@ -103,15 +103,16 @@ class Analyst:
         self._hand_on(work, result)
 
     def _hand_on(self, work: Work, result: Result) -> None:
-        if not isinstance(work, Job) or isinstance(result, Surveyed | Answers):
-            raise TypeError(f"{type(result).__name__} is no outcome of {type(work).__name__}")
-        if not isinstance(result, LedAway):
-            self._on_outcome(work, result)
-        elif work.local:
+        if isinstance(work, Job) and work.local and isinstance(result, LedAway):
             self._on_led_away(work.location.path, result.mount)
-            self.remote.submit(replace(work, local=False), lambda result: self._hand_on(work, result))
+            self.remote.submit(replace(work, local=False), lambda result: self._end(work, result))
         else:
-            raise TypeError("a job that may look everywhere was led away")
+            self._end(work, result)
+
+    def _end(self, work: Work, result: Result) -> None:
+        if not isinstance(work, Job) or isinstance(result, Surveyed | Answers | LedAway):
+            raise TypeError(f"{type(result).__name__} is no outcome of {type(work).__name__}")
+        self._on_outcome(work, result)
 
     def _start_thread(self) -> bool:
         try:

@@ -1,7 +1,7 @@
 """In which directories of a worktree something lies that the index does not name: all that new ignore rules can change.
 
-Owns: that set, of one repository. Runs: walks add on a walking thread, everything else happens on the serving thread;
-locked, since both may at once.
+Owns: that set, of one repository. Runs: walks begin, fill and read it on a walking thread, events and the state change
+it on the serving thread; locked, since both may at once.
 Invariant: while it is whole, each directory that was entered and holds something untracked, ignored or not, is in it: a
 walk listed it, or an event told of what came since. Rather too many than too few: what is gone is not looked for.
 Invariant: while it agrees with an index, that holds for what this index does not name; whoever takes in the next one

@@ -234,7 +234,7 @@ class RepositoryWalk:
     def _entering(self, prefix: bytes, found: Found) -> Enter:
         def enter(path: bytes, relative: bytes) -> bool:
             if self.entered is not None and not self._watch.table.watches(path, self._watch, Role.WORKTREE):
-                self.entered.add(prefix + relative[:-1])
+                self.entered.add((prefix + relative).rstrip(b"/"))
             try:
                 return self._add(path, Role.WORKTREE, prefix + relative)
             except PermissionError:

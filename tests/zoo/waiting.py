@@ -5,9 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+def wait_for_the_next_second(directory: Path) -> None:
+    """By the clock that stamps files. A copy of an index made within the second of a ctime in it is not kept."""
+    probe = directory / "clock"
+    probe.write_bytes(b"")
+    now_s = int(probe.stat().st_ctime)
+    while int(probe.stat().st_ctime) == now_s:
+        probe.write_bytes(b"")
 
 
 def wait_until(condition: Callable[[], T], timeout_s: float = 30.0, what: str = "") -> T:
