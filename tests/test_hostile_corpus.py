@@ -643,8 +643,7 @@ def forget_earlier_traps(pid: int) -> None:
         forget_peak(pid)
         return peak_bytes(pid) < MEMORY_BYTES // 2
 
-    with suppress(AssertionError):
-        wait_until(given_back, 10.0)
+    wait_until(given_back, 10.0, "what is held for the last trap is given back")
 
 
 @pytest.mark.parametrize("name", TRAPS)

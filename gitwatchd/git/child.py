@@ -19,11 +19,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from io import BytesIO
+from typing import Self
 
 from gitwatchd.errors import EnvironmentFailure, GitMissing, GitTimedOut
 from gitwatchd.git import sealed
@@ -38,6 +40,7 @@ _CHUNK_BYTES = 1 << 18
 _LOOK_EVERY_S = 1.0
 _MOST_OUTPUT_BYTES = 1 << 27
 """A million paths. A few megabytes of index can stand for a terabyte of names."""
+_SMALL_OUTPUT_BYTES = 1 << 24
 _MOST_DATA_BYTES = 1 << 32
 """Of a sealed git's own memory, files that it maps not counted: an index of 10 million entries takes half of it. An
 object of a megabyte can stand for a terabyte of zeros."""
@@ -192,41 +195,74 @@ def _collect(child: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, b
     50 ms, which a git of 2 ms feels."""
     deadline = time.monotonic() + timeout_s
     poll = select.poll()
-    chunks: dict[int, list[bytes]] = {}
-    for pipe in (child.stdout, child.stderr):
-        if pipe is not None:
-            poll.register(pipe, select.POLLIN)
-            chunks[pipe.fileno()] = []
-    reading = set(chunks)
-    left_bytes = _MOST_OUTPUT_BYTES
-    while reading:
-        left_s = deadline - time.monotonic()  # also while output comes without end
-        ready = poll.poll(min(left_s, _LOOK_EVERY_S) * 1000) if left_s > 0 else []
-        if not ready:
-            if left_s <= _LOOK_EVERY_S:
-                raise subprocess.TimeoutExpired(child.args, timeout_s)
-            if _waits_for_a_fifo(child.pid):
+    pipes = [pipe for pipe in (child.stdout, child.stderr) if pipe is not None]
+    for pipe in pipes:
+        poll.register(pipe, select.POLLIN)
+    reading = {pipe.fileno() for pipe in pipes}
+    with _Output(reading) as output:
+        while reading:
+            left_s = deadline - time.monotonic()  # also while output comes without end
+            ready = poll.poll(min(left_s, _LOOK_EVERY_S) * 1000) if left_s > 0 else []
+            if not ready:
+                if left_s <= _LOOK_EVERY_S:
+                    raise subprocess.TimeoutExpired(child.args, timeout_s)
+                if _waits_for_a_fifo(child.pid):
+                    _end(child)
+                    raise EnvironmentFailure(
+                        "git waits for a FIFO that stands in the place of one of its files", "find . -type p"
+                    )
+            for fd, _ in ready:
+                chunk = os.read(fd, _CHUNK_BYTES)
+                if not chunk:
+                    poll.unregister(fd)
+                    reading.discard(fd)
+                elif not output.has_room(deadline - time.monotonic()):
+                    raise subprocess.TimeoutExpired(child.args, timeout_s)
+                else:
+                    output.add(fd, chunk)
+            if output.size > _MOST_OUTPUT_BYTES:
                 _end(child)
-                raise EnvironmentFailure(
-                    "git waits for a FIFO that stands in the place of one of its files", "find . -type p"
-                )
-        for fd, _ in ready:
-            chunk = os.read(fd, _CHUNK_BYTES)
-            if chunk:
-                chunks[fd].append(chunk)
-                left_bytes -= len(chunk)
-            else:
-                poll.unregister(fd)
-                reading.discard(fd)
-        if left_bytes < 0:
-            _end(child)
-            raise EnvironmentFailure(f"git says more than {_MOST_OUTPUT_BYTES >> 20} MiB")
-    _await_end(child, deadline)
-    for pipe in (child.stdout, child.stderr):
-        if pipe is not None:
+                raise EnvironmentFailure(f"git says more than {_MOST_OUTPUT_BYTES >> 20} MiB")
+        _await_end(child, deadline)
+        said = [output.of(pipe.fileno()) for pipe in pipes]
+        for pipe in pipes:
             pipe.close()
-    stdout, stderr = (b"".join(parts) for parts in chunks.values())
-    return stdout, stderr
+    return said[0], said[1]
+
+
+class _Output:
+    """What one git says, by descriptor. Of all that a process runs, one at a time may have said more than
+    `_SMALL_OUTPUT_BYTES`, and the others wait: what can be made to pile up does not grow with their number.
+
+    One block each that grows and is handed over as it is: 100 MB in pieces are there twice when they are joined, and
+    pieces below the size that malloc maps may never go back to the system."""
+
+    _large = threading.Lock()
+
+    def __init__(self, fds: Iterable[int]) -> None:
+        self.size = 0
+        self._is_large = False  # holds `_large`
+        self._said = {fd: BytesIO() for fd in fds}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_large:
+            self._large.release()
+
+    def has_room(self, timeout_s: float) -> bool:
+        if self.size > _SMALL_OUTPUT_BYTES and not self._is_large:
+            self._is_large = self._large.acquire(timeout=max(0.0, timeout_s))
+            return self._is_large
+        return True
+
+    def add(self, fd: int, chunk: bytes) -> None:
+        self._said[fd].write(chunk)
+        self.size += len(chunk)
+
+    def of(self, fd: int) -> bytes:
+        return self._said[fd].getvalue()
 
 
 def _waits_for_a_fifo(pid: int) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -119,6 +123,59 @@ def test_output_without_end_meets_the_deadline(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(child, "_MOST_OUTPUT_BYTES", 1 << 40)
     with pytest.raises(GitTimedOut):
         run_git(["status"], cwd=b"/", timeout_s=0.1)
+
+
+def test_large_output_is_in_memory_once_and_then_no_more(repository: Make) -> None:
+    git = repository({"f": b"1"})
+    blob = git("hash-object", "-w", "--stdin", stdin=bytes(96 << 20)).strip().decode()
+    asks = f"""
+import json, os, sys
+from gitwatchd.daemon.main import _give_memory_back
+from gitwatchd.git import child
+
+def kilobytes(name):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(name))
+
+_give_memory_back()
+child.git_version()
+read, kept = os.read, []
+def read_and_keep(fd, most):
+    chunk = read(fd, most)
+    kept.append(bytearray(1000))  # what other threads keep, between any two pieces
+    return chunk
+child.os.read = read_and_keep
+before = kilobytes("VmRSS")
+size = len(child.run_git(["cat-file", "blob", "{blob}"], cwd=os.fsencode("{git.path}"), timeout_s=60).stdout)
+print(json.dumps([size >> 10, kilobytes("VmHWM") - before, kilobytes("VmRSS") - before]))
+"""
+    done = subprocess.run([sys.executable, "-c", asks], stdout=subprocess.PIPE, check=True)
+    size, peak, left = json.loads(done.stdout)
+    assert size == 96 << 10
+    assert peak < 1.4 * size
+    assert left < size / 10
+
+
+def test_of_large_outputs_only_one_is_taken_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> None:
+    monkeypatch.setattr(child, "_SMALL_OUTPUT_BYTES", 1 << 20)
+    said, go_on = tmp_path / "said", tmp_path / "go-on"
+    large = f"head -c 4000000 /dev/zero; echo large >> {said}; until [ -e {go_on} ]; do sleep 0.01; done"
+    fake_git(tmp_path / "bin", f"case $* in *small*) echo small;; *) {large};; esac", monkeypatch)
+
+    def say(what: str, timeout_s: float = 30.0) -> int:
+        return len(run_git([what], cwd=b"/", timeout_s=timeout_s).stdout)
+
+    with ThreadPoolExecutor() as threads:
+        runs = [threads.submit(say, "large") for _ in range(2)]
+        wait_until(said.exists)
+        assert say("small") == len("small\n")
+        with pytest.raises(GitTimedOut):
+            say("large", timeout_s=0.5)
+        assert said.read_text() == "large\n", "only one has got rid of its words"
+        go_on.touch()
+        assert [each.result() for each in runs] == [4_000_000] * 2
 
 
 def test_output_closed_long_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

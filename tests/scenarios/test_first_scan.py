@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +67,18 @@ def test_all_are_in_the_first_answer_as_git_has_them_and_then_all_are_watched(
 
 def test_a_terminal_is_told_rows_while_the_rest_is_looked_at(daemon: Daemon, fleet: list[Path]) -> None:
     told: list[dict[str, Any]] = []
+    (worker,) = children_of(daemon.pid)
+    os.kill(worker, signal.SIGSTOP)  # or all may be done before there is something to tell
+
+    def note(_method: str, params: list[dict[str, Any]]) -> None:
+        told.extend(params)
+        if any("rows" in each for each in params):
+            os.kill(worker, signal.SIGCONT)
+
     connection = Connection(daemon.places.socket, 30.0)
     try:
         options = {"paths": [str(fleet[0].parent)], "width": 80, "rows": 7, "progress": True}
-        view = connection.call("render", "status", options, on_notification=lambda _, params: told.extend(params))
+        view = connection.call("render", "status", options, on_notification=note)
     finally:
         connection.close()
     rows = [line.split()[0] for each in told for line in each.get("rows", ())]
