@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-LED_AWAY_AGAIN_S = 10.0
-"""A walk costs little beside the questions that a repository which is polled puts to git."""
-
 
 class Watching:
     """The watcher's listener, and what has it look for repositories."""
@@ -40,8 +37,6 @@ class Watching:
         self._identities: dict[RepoPath, Identity] = {}
         self._placing: dict[RepoPath, frozenset[bytes] | None] = {}
         """Directories whose watches are being placed, by repository; None: all."""
-        self._walked_at: dict[RepoPath, float] = {}
-        """When it was last looked whether they still lead onto a mount that may hang; monotonic."""
 
     def note_walk(self, path: RepoPath, directories: frozenset[bytes] | None) -> None:
         """A walk begins."""
@@ -50,7 +45,6 @@ class Watching:
     def forget(self, path: RepoPath) -> None:
         self._identities.pop(path, None)
         self._placing.pop(path, None)
-        self._walked_at.pop(path, None)
 
     def discover(self, directory: bytes, root: Root) -> None:
         """Look for repositories below `directory`; `on_found` and `on_discovered` tell of them."""
@@ -233,21 +227,12 @@ class Watching:
         for path in list(self._fleet.engine.repositories):
             self._fleet.feed(Changed(path, whole=True))
 
-    def _look_whether_led_away(self, path: RepoPath) -> None:
-        """No event tells that what led onto a mount is mended. A walk finds out, and touches nothing there."""
-        now = time.monotonic()
-        if self._fleet.watcher.leads_onto(path) is None or now < self._walked_at.get(path, 0.0) + LED_AWAY_AGAIN_S:
-            return
-        self._walked_at[path] = now
-        self._fleet.feed(Changed(path, rewalk=True))
-
     def check_identity(self, path: RepoPath) -> None:
         repository = self._fleet.engine.repositories.get(path)
         if repository is None or not self._fleet.started or not self._fleet.watcher.is_local(path):
             return
         # Nothing of what is watched lay elsewhere when it was walked.
         if repository.watch is not Watch.WATCHED and not self._fleet.is_local(repository.location):
-            self._look_whether_led_away(path)
             return
         from gitwatchd.watch.listener import read_identity
 

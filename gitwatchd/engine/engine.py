@@ -5,6 +5,8 @@ Invariant: at most one piece of work per repository is in flight.
 Invariant: a repository that changes while its work runs stays marked for later requests, and the work is not restarted:
 a log that grows every 50 ms would starve it.
 Invariant: a repository is analysed unwalked once at most, so that questions without a pause do not put its watches off.
+Invariant: whatever keeps a repository from being watched, a request has it walked again after a pause (for want of
+watches: when the budget says so).
 Invariant: work answers a request as fresh only if it began after the request arrived, or if nothing had happened
 between its beginning and the request. Where that cannot be known (polled, or new directories), it began after.
 The shell drops the result of work whose repository was forgotten meanwhile, even if the same path is known again.
@@ -237,6 +239,7 @@ class Engine:
         if repository.running is not None and repository.running.walking:
             repository.running = None
             self._walking -= 1
+        repository.walked_at = now
         repository.location = event.location
         if repository.gone:
             repository.outcome, repository.gone_shown = None, False
@@ -362,6 +365,8 @@ class Engine:
             relief = self.budget.asked(path, event.epoch, self.repositories, now)
             if relief is not None:
                 self._relieve(repository, relief, repository.watch_hint, effects)
+            elif event.wait and path not in self.budget.short and repository.may_be_watchable(now):
+                self._walk_again(repository)
             if event.verify and not repository.gone:
                 repository.generation += 1
                 repository.whole = repository.verify = True

@@ -19,6 +19,9 @@ LONGEST_BUSY_WAIT_S = 30.0
 """While git holds `index.lock` its own work is not done; but a crashed git leaves the lock behind."""
 FAILED_RETRY_S = 1.0
 """A failed repository is tried again when asked, but not more often than this."""
+WALK_AGAIN_S = 10.0
+"""One that is polled, and not for want of watches, is walked again when asked, but not more often than this: no event
+tells that what kept it from being watched is mended, and a walk costs little beside what it asks of git."""
 NEVER = -1
 
 
@@ -62,6 +65,8 @@ class Repository:
     busy: bool = False
     """git holds `index.lock`."""
     failed_at: float = 0.0
+    walked_at: float = 0.0
+    """When its last walk ended."""
     asked_at: float = 0.0
     gone_shown: bool = False
 
@@ -81,6 +86,11 @@ class Repository:
     @property
     def needs_walk(self) -> bool:
         return self.walk_all or bool(self.new_directories)
+
+    def may_be_watchable(self, now: float) -> bool:
+        """What kept it from being watched may be mended by now, and no walk is about to find out."""
+        rests = self.running is None and not self.needs_walk and not self.gone
+        return rests and self.watch is not Watch.WATCHED and now - self.walked_at > WALK_AGAIN_S
 
     @property
     def analysing_blindly(self) -> bool:

@@ -19,7 +19,7 @@ from gitwatchd.engine.events import (
     Walk,
     Walked,
 )
-from gitwatchd.engine.repository import LONGEST_QUIET_WAIT_S, QUIET_S
+from gitwatchd.engine.repository import LONGEST_QUIET_WAIT_S, QUIET_S, WALK_AGAIN_S
 from gitwatchd.model.report import State, Watch
 from gitwatchd.model.repository import RepoPath
 from tests.engine.play import (
@@ -471,6 +471,23 @@ def test_work_begun_with_unwatched_directories_does_not_answer_a_later_request(p
 def test_an_outcome_from_before_a_walk_does_not_prove_what_lies_in_it(play: Play) -> None:
     settle(play, A) >> walked(A) << Analyse(A, whole=False)
     assert not play[A].current
+
+
+def test_what_could_not_be_watched_is_walked_again_when_asked_after_a_pause(play: Play) -> None:
+    settle(play, A, Watch.POLLED)
+    play >> asked(Q, A) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q)
+    play.later(WALK_AGAIN_S + 1) >> asked(Q, A, wait=False) << Complete(Q)
+    play >> asked(Q, A) << Walk(A, EVERYTHING)
+    play >> walked(A, Watch.POLLED) << Analyse(A, whole=True)
+    play >> asked(Q2, A)
+    play >> analysed(A) << Complete(Q) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q2)
+    play.later(WALK_AGAIN_S + 1) >> asked(Q, A) << Walk(A, EVERYTHING)
+    play >> walked(A) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q)
+    assert play[A].current
+    play.later(WALK_AGAIN_S + 1) >> asked(Q, A) << Complete(Q)
 
 
 # ---- no event costs O(all)

@@ -14,7 +14,7 @@ from tests.scenarios.commands import Gitwatch
 from tests.zoo.commands import Git, new_repository
 from tests.zoo.comparison import difference
 from tests.zoo.daemon import Client, Daemon
-from tests.zoo.nursery import Nursery
+from tests.zoo.nursery import Nursery, append
 from tests.zoo.waiting import wait_until
 
 
@@ -118,6 +118,20 @@ def test_half_a_clone_is_no_repository_and_no_error(daemon: Daemon, client: Clie
     assert names(client, root) == {"first": "fresh", "half": "fresh"}
     assert difference(client, root / "half") is None
     assert client.call("doctor")["errors"] == [], daemon.said()
+
+
+def test_a_repository_that_was_damaged_for_a_while_is_watched_again(client: Client, root: Path) -> None:
+    git = new_repository(root / "one", {"f": b"1\n"})
+    assert client.reports(git.path)[0]["watch"] == "watched"
+    config = git.path / ".git/config"
+    right = config.read_bytes()
+    config.write_bytes(b"[core\n")
+    (report,) = client.reports(git.path)
+    assert (report["state"], report["watch"]) == ("failed", "polled")
+    config.write_bytes(right)
+    wait_until(lambda: client.reports(git.path)[0]["watch"] == "watched", what="a walk after a pause")
+    append(git.path / "f", b"2\n")
+    assert difference(client, git.path) is None
 
 
 def test_gone_repositories_are_shown_once_then_dropped(gitwatch: Gitwatch, root: Path) -> None:
