@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from io import BytesIO
-from typing import Self
+from typing import IO, Self
 
 from gitwatchd.errors import EnvironmentFailure, GitMissing, GitTimedOut
 from gitwatchd.git import sealed
@@ -112,7 +112,7 @@ def run_git(
         with suppress(OSError, ValueError):  # it ended already; or somebody allows us even less
             resource.prlimit(child.pid, resource.RLIMIT_DATA, (_MOST_DATA_BYTES, _MOST_DATA_BYTES))
     try:
-        stdout, stderr = child.communicate(stdin, timeout=timeout_s) if stdin else _collect(child, timeout_s)
+        stdout, stderr = _collect(child, stdin, timeout_s)
     except subprocess.TimeoutExpired:
         _end(child)
         what = " ".join(a if isinstance(a, str) else shown(a) for a in arguments[:2])
@@ -190,8 +190,8 @@ def _start(
         raise EnvironmentFailure(f"git does not start in {shown(cwd)}: {error.strerror}") from error
 
 
-def _collect(child: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, bytes]:
-    """`communicate` without input. That one, given a timeout, waits for the end of a child in sleeps of up to
+def _collect(child: subprocess.Popen[bytes], stdin: bytes, timeout_s: float) -> tuple[bytes, bytes]:
+    """What it says. `communicate` knows no bound, and, given a timeout, waits for the end of a child in sleeps of up to
     50 ms, which a git of 2 ms feels."""
     deadline = time.monotonic() + timeout_s
     poll = select.poll()
@@ -199,35 +199,59 @@ def _collect(child: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, b
     for pipe in pipes:
         poll.register(pipe, select.POLLIN)
     reading = {pipe.fileno() for pipe in pipes}
+    if child.stdin is not None:
+        os.set_blocking(child.stdin.fileno(), False)
+        poll.register(child.stdin, select.POLLOUT)
+    unsaid = memoryview(stdin)
     with _Output(reading) as output:
         while reading:
             left_s = deadline - time.monotonic()  # also while output comes without end
             ready = poll.poll(min(left_s, _LOOK_EVERY_S) * 1000) if left_s > 0 else []
-            if not ready:
-                if left_s <= _LOOK_EVERY_S:
-                    raise subprocess.TimeoutExpired(child.args, timeout_s)
-                if _waits_for_a_fifo(child.pid):
-                    _end(child)
-                    raise EnvironmentFailure(
-                        "git waits for a FIFO that stands in the place of one of its files", "find . -type p"
-                    )
+            if not ready and left_s <= _LOOK_EVERY_S:
+                raise subprocess.TimeoutExpired(child.args, timeout_s)
+            if not ready and _waits_for_a_fifo(child.pid):
+                _end(child)
+                raise EnvironmentFailure(
+                    "git waits for a FIFO that stands in the place of one of its files", "find . -type p"
+                )
             for fd, _ in ready:
-                chunk = os.read(fd, _CHUNK_BYTES)
-                if not chunk:
+                if fd not in reading:
+                    unsaid = _say(fd, unsaid)
+                    if not unsaid:
+                        poll.unregister(fd)
+                        _close(child.stdin)
+                elif not (chunk := os.read(fd, _CHUNK_BYTES)):
                     poll.unregister(fd)
                     reading.discard(fd)
-                elif not output.has_room(deadline - time.monotonic()):
-                    raise subprocess.TimeoutExpired(child.args, timeout_s)
-                else:
+                elif output.has_room(deadline - time.monotonic()):
                     output.add(fd, chunk)
+                else:
+                    raise subprocess.TimeoutExpired(child.args, timeout_s)
             if output.size > _MOST_OUTPUT_BYTES:
                 _end(child)
                 raise EnvironmentFailure(f"git says more than {_MOST_OUTPUT_BYTES >> 20} MiB")
+        _close(child.stdin)
         _await_end(child, deadline)
         said = [output.of(pipe.fileno()) for pipe in pipes]
-        for pipe in pipes:
-            pipe.close()
+        _close(*pipes)
     return said[0], said[1]
+
+
+def _close(*pipes: IO[bytes] | None) -> None:
+    for pipe in pipes:
+        if pipe is not None:
+            with suppress(OSError):  # closing flushes: EPIPE
+                pipe.close()
+
+
+def _say(fd: int, words: memoryview) -> memoryview:
+    """What is left of them, nothing once nobody listens."""
+    try:
+        return words[os.write(fd, words[:_CHUNK_BYTES]) :]
+    except BlockingIOError:
+        return words
+    except BrokenPipeError:
+        return words[:0]
 
 
 class _Output:
@@ -293,10 +317,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         _signal_group(child, sign)
         with suppress(subprocess.TimeoutExpired):
             child.wait(patience_s)
-    for pipe in (child.stdin, child.stdout, child.stderr):
-        if pipe is not None:
-            with suppress(OSError):  # closing flushes: EPIPE
-                pipe.close()
+    _close(child.stdin, child.stdout, child.stderr)
 
 
 def _signal_group(child: subprocess.Popen[bytes], sign: signal.Signals) -> None:

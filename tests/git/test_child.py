@@ -156,6 +156,24 @@ print(json.dumps([size >> 10, kilobytes("VmHWM") - before, kilobytes("VmRSS") - 
     assert left < size / 10
 
 
+def test_a_long_question_and_a_long_answer_at_once(repository: Make) -> None:
+    git = repository({"f": b"1"})
+    where = os.fsencode(git.path)
+    oid = git("rev-parse", "HEAD:f").strip() + b"\n"
+    asked = run_git(["cat-file", "--batch-check"], cwd=where, timeout_s=30, stdin=oid * 50_000)
+    assert asked.stdout.count(b" blob 1\n") == 50_000
+    # Nobody listens to all of it.
+    assert run_git(["cat-file", "--wrong"], cwd=where, timeout_s=30, stdin=oid * 50_000).returncode == 129
+
+
+def test_an_answer_to_a_question_is_bounded_too(repository: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = repository({"f": bytes(1 << 20)})
+    oid = git("rev-parse", "HEAD:f").strip() + b"\n"
+    monkeypatch.setattr(child, "_MOST_OUTPUT_BYTES", 1 << 19)
+    with pytest.raises(EnvironmentFailure, match="says more than"):
+        run_git(["cat-file", "--batch"], cwd=os.fsencode(git.path), timeout_s=30, stdin=oid)
+
+
 def test_of_large_outputs_only_one_is_taken_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
