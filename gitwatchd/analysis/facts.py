@@ -26,6 +26,7 @@ from gitwatchd.git.index_file import Index
 from gitwatchd.git.layout import linked_worktrees
 from gitwatchd.git.objects import Objects
 from gitwatchd.git.porcelain import Headers, Status, count, encode
+from gitwatchd.git.reach import LeadsAway
 from gitwatchd.git.refs import Refs, count_stashes, read_refs
 from gitwatchd.git.repository_config import RepositoryConfig
 from gitwatchd.incremental.terms import Inexact
@@ -110,6 +111,8 @@ def read_ref_facts(location: Location, config: RepositoryConfig, known: Headers 
 def _or_none(read: Callable[[], T]) -> T | None:
     try:
         return read()
+    except LeadsAway:
+        raise  # whoever may follow that reads all of them
     except EnvironmentFailure:
         return None
 

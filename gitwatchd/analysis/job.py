@@ -21,6 +21,7 @@ from gitwatchd.analysis.facts import complete_facts
 from gitwatchd.analysis.first_sight import Unwatched, look_unwatched
 from gitwatchd.analysis.private_index import IndexSnapshot, private_copy, read_snapshot
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git import reach
 from gitwatchd.git.child import GitAnswer, Programs, run_git, seal_obstacle, shown
 from gitwatchd.git.config_acceptance import find_unproven, note_accepted
 from gitwatchd.git.config_file import BadValue, find_boolean
@@ -32,6 +33,7 @@ from gitwatchd.git.reach import LeadsAway
 from gitwatchd.git.remotes import upstream_ref, without_userinfo
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
 from gitwatchd.git.status_settings import status_settings
+from gitwatchd.git.worktree import check_tracked
 from gitwatchd.model.repository import ANY_DRIVERS, Analysed, Failed, Gone, Job, LedAway, Location, Outcome, Unsafe
 
 STATUS = ("status", "--porcelain=v2", "--branch", "--show-stash", "-z")
@@ -90,6 +92,7 @@ def _analyse_by_git(job: Job, start: bytes, config: RepositoryConfig, deadline: 
             f"{shown(obstacle)} is no regular file: git would wait for it, or read it for ever", _ask(location)
         )
     snapshot, index = _read_index(location)
+    check_tracked(location, index)
     # Where nothing seals git the index has to be the one of this very moment.
     unsafe = _find_unsafe(job, config, index, deadline, known=index if seal_obstacle() is None else None)
     if unsafe is not None:
@@ -154,18 +157,21 @@ _READ_IN_WORKTREE = (b".gitignore", b".gitattributes", b".gitmodules")
 
 def _find_what_git_waits_for(location: Location, config: RepositoryConfig) -> bytes | None:
     """A FIFO or device in the place of a file that git opens. It would be ended at its deadline; until then it would
-    keep others from their turn."""
+    keep others from their turn. Raises LeadsAway."""
     places = [location.git_dir + b"/" + name for name in _READ_BY_GIT]
     places += [location.common_dir + b"/" + name for name in _READ_IN_COMMON_DIR]
     places += [location.path + b"/" + name for name in _READ_IN_WORKTREE]
+    refs: list[bytes] = []
     with suppress(OSError):
         head = read_regular(location.git_dir + b"/HEAD", 4096)
         ref = head.removeprefix(b"ref:").strip()
         if ref.startswith(b"refs/"):
-            places.append(location.common_dir + b"/" + ref)
             upstream = upstream_ref(config, ref.removeprefix(b"refs/heads/"))
-            places += [] if upstream is None else [location.common_dir + b"/" + upstream]
-    for path in places:
+            refs = [location.common_dir + b"/" + name for name in (ref, upstream) if name is not None]
+    for path in refs:
+        with suppress(ValueError):
+            reach.check(path)  # a directory of refs may be a link further down than those look who looked so far
+    for path in (*places, *refs):
         with suppress(OSError, ValueError):  # a NUL in a name
             # Links in the worktree are not followed by git either.
             mode = (os.lstat if path.rpartition(b"/")[2] in _READ_IN_WORKTREE else os.stat)(path).st_mode

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from gitwatchd.analysis.fixtures import WorktreesAround
 from gitwatchd.analysis.job import analyse
 from gitwatchd.analysis.unsaved import ANALYSIS_S, Question, find_unsaved, places_elsewhere
+from gitwatchd.git import reach
 from gitwatchd.git.directory import list_directory
 from gitwatchd.git.layout import read_location
 from gitwatchd.git.reach import LeadsAway
@@ -95,7 +96,11 @@ def _walk(tops: Sequence[bytes], skip: Callable[[bytes], bool]) -> Iterator[Loca
     while stack:
         directory = stack.pop()
         try:
+            reach.check(directory)  # it may be a link by now
             listing = list_directory(directory)
+        except LeadsAway as away:
+            yield _unchecked(directory, away.message)
+            continue
         except FileNotFoundError:
             continue
         except OSError as error:

@@ -141,8 +141,7 @@ def worktree_at(git_dir: bytes) -> bytes | None:
     named = worktree_named_by(git_dir)
     if named is None:
         return None
-    reach.check(named + b"/.git")
-    top = os.path.dirname(os.path.realpath(named + b"/.git"))
+    top = os.path.dirname(reach.follow(named + b"/.git"))
     found = read_location(top)
     return top if found is not None and os.path.realpath(found.git_dir) == os.path.realpath(git_dir) else None
 

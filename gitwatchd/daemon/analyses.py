@@ -46,6 +46,9 @@ class Shells(Protocol):
     @property
     def increments(self) -> Increments: ...
     def is_local(self, location: Location) -> bool: ...
+    def on_led_away(self, path: RepoPath, mount: bytes) -> None:
+        """Something of that repository lies on a mount that may hang: from now on it is not local."""
+
     def is_known(self, repository: Repository) -> bool:
         """It was not forgotten, even if one at the same path is known again."""
 
@@ -139,6 +142,7 @@ class Analyses:
 
     def _advance(self, repository: Repository, steps: Iterator[Analysed | None]) -> None:
         """Run an incremental analysis for a slice; others are served before the next."""
+        from gitwatchd.git.reach import LeadsAway
         from gitwatchd.incremental.terms import Inexact
 
         path = repository.path
@@ -153,6 +157,9 @@ class Analyses:
                 if time.perf_counter() > until:
                     self._loop.call_soon(lambda: self._advance(repository, steps))
                     return
+        except LeadsAway as away:
+            self._shells.on_led_away(path, away.mount)
+            self._submit(repository, by_git=True)
         except Inexact:
             self._submit(repository, by_git=True)
         except Exception:  # noqa: BLE001 - a seam of errors.py: a bug of this job; git is asked instead

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gitwatchd.engine.repository import Repository
+from gitwatchd.git import reach
 from gitwatchd.loop import Loop
 from gitwatchd.model.repository import Analysed, Outcome, RepoPath
 
@@ -125,8 +126,10 @@ def _has_other_links(top: bytes, record: bytes) -> bool:
     if not record.startswith(b"1 "):
         return False
     try:
-        return os.lstat(os.path.join(top, record.split(b" ", 8)[8])).st_nlink > 1
-    except (OSError, IndexError):
+        path = os.path.join(top, record.split(b" ", 8)[8])
+        reach.check(os.path.dirname(path))
+        return os.lstat(path).st_nlink > 1
+    except (OSError, IndexError, reach.LeadsAway):
         return False
 
 

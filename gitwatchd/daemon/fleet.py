@@ -513,6 +513,11 @@ class Fleet:
     def on_place_free(self) -> None:
         self.feed(Tick())
 
+    def on_led_away(self, path: RepoPath, mount: bytes) -> None:
+        self.watcher.note_led_away(path, mount)
+        # The walk finds the same, and what lies there is not watched from then on.
+        self.feed(Changed(path, rewalk=True))
+
     def on_advanced(self, path: RepoPath, outcome: AnalysedOutcome, began: float) -> None:
         self.feed(Analysed(path, outcome, Level.L1, began))
 
@@ -532,7 +537,7 @@ class Fleet:
         if not isinstance(outcome, AnalysedOutcome):
             # Or the next edit would be answered from what was known while it was trusted.
             self.increments.stop_following(path)
-        elif repository is not None and repository.watch is Watch.WATCHED:
+        elif repository is not None and repository.watch is Watch.WATCHED and self.is_local(repository.location):
             self.increments.prime(repository.location, outcome, lambda: repository.outcome is outcome)
 
     def _publish(self, repository: Repository) -> None:

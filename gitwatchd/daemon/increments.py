@@ -22,9 +22,10 @@ from gitwatchd.analysis.newest_file import newest_mtime
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git.ignore import read_rules
 from gitwatchd.git.index_file import Index, read_index
-from gitwatchd.git.layout import read_format
+from gitwatchd.git.layout import check_parts, check_way, read_format
 from gitwatchd.git.objects import Objects
 from gitwatchd.git.porcelain import count, encode, parse_status
+from gitwatchd.git.reach import LeadsAway
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
 from gitwatchd.incremental.first_sight import LARGEST_INDEX
 from gitwatchd.incremental.state import RepositoryState, Work
@@ -55,6 +56,8 @@ _TOLD = {
     Aspect.OTHER: "a file of the git dir that says nothing by its name",
 }
 _REF_ASPECTS = Aspect.HEAD | Aspect.REFS | Aspect.STASH | Aspect.ACTION | Aspect.FACT
+_BESIDE_GIT_DIR = Aspect.WORKTREE | Aspect.NESTED
+"""With these alone nothing in the git dir became a link, or an event had told; to look for links there takes 0.1 ms."""
 _UNPRIMABLE = ~(Aspect.WORKTREE | Aspect.FACT | Aspect.NESTED)
 """What must not have happened between the beginning of git's work and the reading of the index."""
 
@@ -179,17 +182,24 @@ class Increments:
         return self._pending.pop(path, None) or Changes()
 
     def advance(self, path: RepoPath, changes: Changes) -> Iterator[Analysed | None]:
-        """Take in `changes`; yields None between slices and the outcome at last. Raises Inexact, and then forgets."""
+        """Take in `changes`; yields None between slices and the outcome at last. Raises Inexact or LeadsAway, and then
+        forgets."""
         followed = self._followed[path]
         work = Work(set(changes.paths), bool(changes.aspects & Aspect.INDEX), bool(changes.aspects & Aspect.IGNORE))
         facts = followed.facts
         try:
+            look = check_parts if changes.aspects & ~_BESIDE_GIT_DIR else check_way
+            look(followed.location)
             if changes.aspects & _REF_ASPECTS:
                 facts = self._read_refs(followed, changes.aspects, work)
             for _ in followed.state.advance(work):
                 yield None
             self._see_index(path, followed.state, work)
             entries, facts = self._complete(followed, facts, work)
+        except LeadsAway:
+            self._see_index(path, followed.state, work)
+            self._drop(path, "it leads onto a mount that may not answer")
+            raise
         except (Inexact, EnvironmentFailure, OSError, RecursionError) as reason:  # a thousand directories deep
             self._see_index(path, followed.state, work)
             self._drop(path, str(reason).splitlines()[0].partition(":")[0][:60])
@@ -266,6 +276,11 @@ class Increments:
         self._drop(path, "")
         if outcome.entries is None:
             return
+        try:
+            check_parts(location)
+        except LeadsAway as away:
+            self._note_reason(path, away)  # the next that is asked for finds that out, too
+            return
         self._priming[path] = outcome
         if not self._is_large(location):
             self._end_priming(location, outcome, is_current, self._read_index(location))
@@ -328,6 +343,7 @@ class Increments:
             return
         objects = Objects(location, may_start_git=False)
         try:
+            check_parts(location)  # a large index took its time
             config = read_config(location)
             terms = read_terms(location, config, index, self._attributes(path))
             status = parse_status(outcome.entries or b"")

@@ -86,20 +86,30 @@ class InquiryMethods:
 
     def _worktrees_elsewhere(self, answer: Answer) -> tuple[RepoPath, ...]:
         """Linked worktrees of these repositories that are not among them: their work is the same repository's."""
-        from gitwatchd.git.layout import linked_worktrees
-
         here = {repository.path for repository, _ in answer.repositories}
         found: dict[RepoPath, None] = {}
         for repository, _ in answer.repositories:
             facts = repository.facts()
             location = repository.location
-            if facts is None or not facts.worktrees or not self._fleet.watcher.is_local(location.common_dir):
+            if facts is None or not facts.worktrees:
                 continue
-            for git_dir in linked_worktrees(location.common_dir):
+            for git_dir in self._linked_worktrees(location):
                 place = self._worktree_of(git_dir, location.common_dir)
                 if place is not None and place not in here:
                     found[place] = None
         return tuple(found)
+
+    def _linked_worktrees(self, location: Location) -> list[bytes]:
+        """Their git dirs; none where looking for them may hang."""
+        from gitwatchd.git.layout import check_way, linked_worktrees
+
+        if not self._fleet.watcher.is_local(location.common_dir):
+            return []
+        try:
+            check_way(location)
+            return linked_worktrees(location.common_dir)
+        except reach.LeadsAway:
+            return []
 
     def _worktree_of(self, git_dir: bytes, common_dir: bytes) -> RepoPath | None:
         """The linked worktree of that git dir (local), which becomes known; None when it is not there."""
@@ -107,7 +117,10 @@ class InquiryMethods:
 
         place = self._remote_place_of(git_dir)
         if place is None:
-            top = worktree_at(git_dir)
+            try:
+                top = worktree_at(git_dir)
+            except reach.LeadsAway:
+                return None
             return None if top is None else find_worktree_top(self._fleet, top)
         if self._fleet.repository(place) is None:
             # Whether it is there is for a worker to find out.
@@ -125,11 +138,7 @@ class InquiryMethods:
         return None if place is None or self._fleet.watcher.is_local(place) else RepoPath(place)
 
     def _remote_worktrees(self, location: Location) -> frozenset[bytes]:
-        from gitwatchd.git.layout import linked_worktrees
-
-        if not self._fleet.watcher.is_local(location.common_dir):
-            return frozenset()
-        return frozenset(d for d in linked_worktrees(location.common_dir) if self._remote_place_of(d) is not None)
+        return frozenset(d for d in self._linked_worktrees(location) if self._remote_place_of(d) is not None)
 
     def _ask_unsaved(
         self, repositories: Sequence[tuple[Repository, Standing]], tops: tuple[bytes, ...],
@@ -191,7 +200,10 @@ class InquiryMethods:
 
     def _reaching(self, repository: Repository, work: Callable[[], object]) -> Callable[[], object]:
         """`work` that may look at all of that repository."""
-        return work if self._fleet.is_local(repository.location) else partial(reach.follow_everything, work)
+        location = repository.location
+        if self._fleet.is_local(location):
+            return partial(_do_nearby, location, work)
+        return partial(reach.follow_everything, work)
 
     def _not_looked_for(self, repository: Repository, there: Sequence[tuple[Repository, Standing]]) -> int:
         """How many linked worktrees it has beside those of `there`: its git dir, on a mount that may hang, alone
@@ -264,9 +276,12 @@ class InquiryMethods:
     def _main_worktree(self, repository: Repository) -> RepoPath | None:
         """Of a linked worktree's repository."""
         location = repository.location
-        if location.git_dir == location.common_dir or not self._fleet.watcher.is_local(location.common_dir):
+        if location.git_dir == location.common_dir:
             return None
-        found = find_worktree_top(self._fleet, location.common_dir.removesuffix(b"/.git"))
+        top = real_path(self._fleet, location.common_dir.removesuffix(b"/.git"))
+        if not self._fleet.watcher.is_local(top):
+            return None
+        found = find_worktree_top(self._fleet, top)
         return None if found == repository.path else found
 
     def _ask_branches(
@@ -365,6 +380,14 @@ class InquiryMethods:
             done(lines)
 
         self._for_each(dirty, lambda r: ("lines", partial(count_lines, r.location)), findings, reply)
+
+
+def _do_nearby(location: Location, work: Callable[[], object]) -> object:
+    """Git children would follow whatever became a link since that repository was last looked at. Raises LeadsAway."""
+    from gitwatchd.git.layout import check_parts
+
+    check_parts(location)
+    return work()
 
 
 def _frame(base: bytes | None) -> Frame:

@@ -16,6 +16,7 @@ from gitwatchd.daemon.fleet import Fleet
 from gitwatchd.daemon.queries import Answer, Scope
 from gitwatchd.engine.repository import Repository
 from gitwatchd.errors import EnvironmentFailure, UserError, reason_of
+from gitwatchd.git import reach
 from gitwatchd.git.reach import resolve_links
 from gitwatchd.model.report import Wire, text_or_bytes
 from gitwatchd.model.repository import RepoPath
@@ -288,8 +289,12 @@ def is_found_from_its_top(fleet: Fleet, repository: Repository) -> bool:
     location = repository.location
     if repository.gone:
         return False
-    if location.bare or location.git_dir == location.path + b"/.git" or not fleet.watcher.is_local(location.path):
+    if location.bare or location.git_dir == location.path + b"/.git":
         return True
+    try:
+        reach.check(location.path)
+    except reach.LeadsAway:
+        return True  # what is there by now is for a worker to say
     return os.path.lexists(location.path + b"/.git")
 
 

@@ -41,8 +41,10 @@ class Trust:
         EnvironmentFailure."""
         # Imported here: hardly any daemon ever needs it, and its start is counted in milliseconds.
         from gitwatchd.analysis.drivers import drivers_digest, find_drivers
+        from gitwatchd.git.layout import check_parts
         from gitwatchd.git.repository_config import read_config
 
+        check_parts(location)
         drivers = find_drivers(location, read_config(location), time.monotonic() + _GRANT_TIMEOUT_S)
         self._intent.trust(location.path, drivers_digest(drivers))
 

@@ -67,6 +67,15 @@ class Programs(Enum):
     """Whatever its configuration says: filter drivers that the user allowed."""
 
 
+class About(Enum):
+    """What git is asked about."""
+
+    REPOSITORY = "a repository"
+    GIT = "git itself"
+    """It reads the user's configuration even for its version (trace2.*), and that may lie on a mount that hangs. Before
+    2.32 it cannot be told not to."""
+
+
 def run_git(
     arguments: Sequence[str | bytes],
     *,
@@ -77,6 +86,7 @@ def run_git(
     ceiling: bytes | None = None,
     stdin: bytes = b"",
     programs: Programs = Programs.GIT_ALONE,
+    about: About = About.REPOSITORY,
 ) -> GitAnswer:
     """Run `git ARGUMENTS` in `cwd` and wait for its end; any return code is an answer.
 
@@ -84,12 +94,15 @@ def run_git(
     needs `index_file`: the user's index is never written). `ceiling`: git looks for the repository no higher
     than below this directory (without it a damaged `.git` in `cwd` makes git answer for the repository around
     it). `programs`: what git may start; where the kernel cannot keep it from more, nobody does (`seal_obstacle`).
+    `about`: what is asked.
     Raises GitMissing; GitTimedOut when `timeout_s` passes, with git and what it started ended;
     EnvironmentFailure when `cwd` cannot be entered or no process can be made.
     """
     if refresh_index and index_file is None:
         raise ValueError("only a private index may be refreshed")
     environment = dict(_environment(*map(os.environ.get, ("HOME", "XDG_CONFIG_HOME", "PATH"))))
+    if about is About.GIT:
+        environment[b"GIT_CONFIG_GLOBAL"] = b"/dev/null"
     options = FIXED_OPTIONS
     if index_file is not None:
         environment[b"GIT_INDEX_FILE"] = index_file
@@ -154,7 +167,9 @@ def _rules(git: str, directory: bytes | None) -> sealed.Rules | None:
 @lru_cache(maxsize=4)
 def _git_programs(git: str, _mtime_ns: int) -> tuple[str, ...]:
     # It reads no repository, and what may be run cannot be said before it has answered.
-    answer = run_git(["--exec-path"], cwd=b"/", timeout_s=_VERSION_TIMEOUT_S, programs=Programs.DRIVERS)
+    answer = run_git(
+        ["--exec-path"], cwd=b"/", timeout_s=_VERSION_TIMEOUT_S, programs=Programs.DRIVERS, about=About.GIT
+    )
     return sealed.git_programs(git, os.fsdecode(answer.stdout.strip()))
 
 
@@ -374,5 +389,5 @@ def git_version() -> str:
 
 @lru_cache(maxsize=4)
 def _read_version(_program: str, _mtime_ns: int) -> str:
-    answer = run_git(["--version"], cwd=b"/", timeout_s=_VERSION_TIMEOUT_S)
+    answer = run_git(["--version"], cwd=b"/", timeout_s=_VERSION_TIMEOUT_S, about=About.GIT)
     return answer.stdout.decode(errors="replace").strip().removeprefix("git version ")

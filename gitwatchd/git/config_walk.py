@@ -199,12 +199,11 @@ class ConfigWalk:
             self.needs_git = "%(prefix) in a condition"
         home = self._home
         if home is not None and argument.startswith(b"~"):
-            reach.check(home)
-            home = os.path.realpath(home)
+            home = reach.follow(home)
         pattern = expand_home(argument, home) or argument
         literal = 0
         if pattern.startswith(b"./"):
-            directory = os.path.dirname(os.path.realpath(origin))
+            directory = os.path.dirname(reach.follow(origin))
             pattern = directory + pattern[1:]
             literal = len(directory) + 1
         elif not pattern.startswith(b"/"):

@@ -67,9 +67,10 @@ def read_if_there(path: bytes, limit: int) -> bytes:
         return b""
 
 
-def read_whole(path: bytes, largest: int) -> bytes:
-    """All of the file. Raises OSError, with EFBIG where it has more than `largest` bytes."""
-    raw = read_regular(path, largest + 1)
+def read_whole(path: bytes, largest: int, flags: int = 0) -> bytes:
+    """All of the file. `flags` as of `read_regular`. Raises OSError, with EFBIG where it has more than `largest`
+    bytes."""
+    raw = read_regular(path, largest + 1, flags)
     if len(raw) > largest:
         raise OSError(errno.EFBIG, "too big to be read here", path)
     return raw

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git import reach
 from gitwatchd.git.child import run_git
 from gitwatchd.git.layout import find_start
 from gitwatchd.model.repository import Location
@@ -58,6 +59,7 @@ def count_hidden_changes(location: Location, entries: Iterable[IndexEntry]) -> i
     for entry in entries:
         if not entry.hidden or entry.mode == GITLINK:
             continue
+        reach.check(os.path.dirname(location.path + b"/" + entry.path))
         try:
             mode = os.lstat(location.path + b"/" + entry.path).st_mode
         except OSError:

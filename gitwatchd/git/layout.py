@@ -28,8 +28,12 @@ _LONGEST_ALTERNATES_BYTES = 1 << 16
 _DEEPEST_ALTERNATES = 5
 """As git and libgit2 have it."""
 
-_LINKS_BELOW = (b"info", b"objects", b"objects/info", b"refs", b"refs/heads", b"logs", b"logs/refs")
-"""Directories of a git dir in which links are known to be made, besides itself."""
+_LINKS_BELOW = (
+    b"info", b"objects", b"objects/info", b"objects/pack", b"refs", b"refs/heads", b"logs", b"logs/refs",
+    b"rebase-merge", b"rebase-apply", b"sequencer",
+)  # fmt: skip
+"""Directories of a git dir in which links are looked for, besides itself: those in which git and we read files by their
+names, with nobody looking at each beforehand."""
 
 _HEX = frozenset(b"0123456789abcdef")
 
@@ -56,8 +60,7 @@ def read_location(top: bytes) -> Location | None:
     core.worktree the location's path is that worktree, wherever it lies; a `.git` directory with core.bare is
     a bare repository whose path is the `.git` directory, as git sees it. Raises LeadsAway.
     """
-    reach.check(top)
-    top = os.path.realpath(top)
+    top = reach.follow(top)
     dot_git = top + b"/.git" if top != b"/" else b"/.git"
     try:
         mode = os.lstat(dot_git).st_mode
@@ -67,8 +70,8 @@ def read_location(top: bytes) -> Location | None:
     if stat.S_ISREG(mode):
         git_dir = _read_git_file(dot_git, top)
     elif stat.S_ISLNK(mode):
-        reach.check(dot_git)
-        git_dir = _read_git_file(dot_git, top) if os.path.isfile(dot_git) else os.path.realpath(dot_git)
+        end = reach.follow(dot_git)
+        git_dir = _read_git_file(end, top) if os.path.isfile(end) else end
     if git_dir is None:
         return None
     common_dir = _common_dir_of(git_dir)
@@ -139,6 +142,25 @@ def worktree_named_by(git_dir: bytes) -> bytes | None:
     return None if pointer is None else os.path.dirname(os.path.join(git_dir, pointer))
 
 
+def check_way(location: Location) -> None:
+    """To be asked by whoever has a `Location` of earlier, before he looks at it again: a directory above its worktree
+    or its git dir may be a link by now, of which no event tells. Raises LeadsAway."""
+    if reach.is_kept_local():
+        for part in dict.fromkeys((location.path, location.git_dir, location.common_dir)):
+            reach.check(part)
+
+
+def check_parts(location: Location) -> None:
+    """The same of what lies in its git dir, too."""
+    if not reach.is_kept_local():
+        return
+    check_way(location)
+    reach.check_links_in(location.git_dir, *_LINKS_BELOW)
+    if location.common_dir != location.git_dir:
+        reach.check_links_in(location.common_dir, *_LINKS_BELOW)
+    object_directories(location.common_dir + b"/objects")
+
+
 def is_bare_layout(names: Collection[bytes]) -> bool:
     """Whether a directory with these entries may be a git dir itself (then ask `read_location`)."""
     return b"HEAD" in names and b"objects" in names and b"refs" in names
@@ -158,7 +180,10 @@ def linked_worktrees(common_dir: bytes) -> list[bytes]:
     except OSError as error:
         raise_if_exhausted(error)
         return []
-    git_dirs = (common_dir + b"/worktrees/" + name for name in names)
+    git_dirs = [common_dir + b"/worktrees/" + name for name in names]
+    for git_dir in git_dirs:
+        for name in (b"gitdir", b"HEAD", b"FETCH_HEAD"):
+            reach.check_if_link(git_dir + b"/" + name)
     # git lists an entry, prunable or not, when its back pointer can be read.
     return [git_dir for git_dir in git_dirs if os.path.isfile(git_dir + b"/gitdir")]
 
@@ -233,6 +258,7 @@ def object_directories(directory: bytes) -> list[bytes]:
             other = os.path.join(each, line)
             if line and not line.startswith(b"#") and other not in found:
                 reach.check(other)
+                reach.check_links_in(other, b"info", b"pack")
                 found[other] = found[each] + 1
                 waiting.append(other)
     return list(found)
@@ -265,9 +291,7 @@ def _read_git_file(path: bytes, directory: bytes) -> bytes | None:
 
 def _resolve(directory: bytes, target: bytes) -> bytes:
     """Where `target`, seen from `directory`, leads. Raises LeadsAway."""
-    path = os.path.join(directory, target)
-    reach.check(path)
-    return os.path.realpath(path)
+    return reach.follow(os.path.join(directory, target))
 
 
 def _read_pointer(path: bytes) -> bytes | None:

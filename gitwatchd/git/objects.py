@@ -24,6 +24,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from gitwatchd.errors import EnvironmentFailure
+from gitwatchd.git import reach
 from gitwatchd.git.child import run_git
 from gitwatchd.git.delta_chains import ChainEndless, ChainUnknown, DeltaChains
 from gitwatchd.git.files import raise_if_exhausted, read_whole
@@ -273,8 +274,7 @@ class Objects:
             return self._read_by_git(oid)
         name = os.fsencode(oid)
         try:
-            raw = read_whole(self._directory + b"/" + name[:2] + b"/" + name[2:], _LARGEST_OBJECT_BYTES)
-            return _inflate(raw, oid)
+            return _inflate(_read_loose(self._directory + b"/" + name[:2] + b"/" + name[2:]), oid)
         except (OSError, zlib.error):
             return self._read_packed(oid)
 
@@ -395,6 +395,20 @@ def _has_entries(directory: bytes) -> bool:
     except OSError as error:
         raise_if_exhausted(error)
         return False
+
+
+def _read_loose(path: bytes) -> bytes:
+    """The directories above were checked with the location; whether it is a link itself, the opening tells for nothing.
+
+    Raises OSError, LeadsAway.
+    """
+    try:
+        return read_whole(path, _LARGEST_OBJECT_BYTES, os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    reach.check(path)
+    return read_whole(path, _LARGEST_OBJECT_BYTES)
 
 
 def _inflate(raw: bytes, oid: bytes) -> tuple[bytes, bytes]:

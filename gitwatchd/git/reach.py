@@ -24,9 +24,9 @@ T = TypeVar("T")
 _MOST_LINKS = 40
 """As the kernel has it."""
 
-_PASSES_FOR_S = 0.05
-"""One look at a repository checks its configuration half a dozen times, each time 10 us. What leads away since then is
-met in this time only by who also turned a link onto a mount that was dead before."""
+_PASSES_FOR_S = 0.005
+"""One look at a repository checks its configuration half a dozen times, each time 10 us, and takes about that long.
+What leads away since then is met in this time only by who also turned a link onto a mount that was dead before."""
 _MOST_PASSED = 4096
 
 _passed_until: dict[tuple[bytes, tuple[bytes, ...]], float] = {}
@@ -82,6 +82,26 @@ def check(path: bytes) -> None:
     if len(_passed_until) >= _MOST_PASSED:
         _passed_until.clear()
     _passed_until[path, remote] = now + _PASSES_FOR_S
+
+
+def follow(path: bytes) -> bytes:
+    """Where `path` (absolute) leads, as `os.path.realpath` has it. Raises LeadsAway.
+
+    For `check` and `realpath` one after the other: a link that is turned between the two would be followed.
+    """
+    remote = _remote()
+    if not remote:
+        return os.path.realpath(path)
+    end, away = _follow(path, lambda here: here not in remote, strict=False)
+    if away is not None:
+        raise LeadsAway(path, away)
+    return end
+
+
+def check_if_link(path: bytes) -> None:
+    """`check` at the price of one system call, where all that is above `path` was checked."""
+    if _remote() and os.path.islink(path):
+        check(path)
 
 
 def check_links_in(directory: bytes, *below: bytes) -> None:

@@ -325,6 +325,8 @@ def _walk_loose(directory: bytes, prefix: bytes) -> Iterator[bytes]:
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
+                if entry.is_symlink():
+                    reach.check(entry.path)
                 if entry.is_dir():
                     yield from _walk_loose(entry.path, prefix + entry.name + b"/")
                 elif not entry.name.endswith(b".lock"):
@@ -340,6 +342,8 @@ _PACKED_TAG = re.compile(rb"^([0-9a-f]+) (refs/tags/[^\n]*)$", re.MULTILINE)
 def _peeled(peel: Callable[[bytes], bytes], oid: bytes) -> bytes | None:
     try:
         return peel(oid)
+    except reach.LeadsAway:
+        raise
     except EnvironmentFailure:
         return None
 

@@ -186,13 +186,13 @@ def system_attributes_file() -> bytes:
 
 @lru_cache(maxsize=4)
 def _system_config_file(_git: str) -> bytes:
-    from gitwatchd.git.child import run_git
+    from gitwatchd.git.child import About, run_git
 
-    answer = run_git(["var", "GIT_CONFIG_SYSTEM"], cwd=b"/", timeout_s=_GIT_TIMEOUT_S)
+    answer = run_git(["var", "GIT_CONFIG_SYSTEM"], cwd=b"/", timeout_s=_GIT_TIMEOUT_S, about=About.GIT)
     if answer.returncode == 0 and answer.stdout.startswith(b"/"):
         return answer.stdout.splitlines()[-1]
     # Before 2.41 git does not tell; its build rule is /etc for the prefix /usr and PREFIX/etc for others.
-    exec_path = run_git(["--exec-path"], cwd=b"/", timeout_s=_GIT_TIMEOUT_S).stdout.strip()
+    exec_path = run_git(["--exec-path"], cwd=b"/", timeout_s=_GIT_TIMEOUT_S, about=About.GIT).stdout.strip()
     prefix = os.path.dirname(os.path.dirname(exec_path))
     return b"/etc/gitconfig" if prefix == b"/usr" else prefix + b"/etc/gitconfig"
 

@@ -49,12 +49,27 @@ def read_tree(location: Location, config: RepositoryConfig) -> Tree:
     """Raises EnvironmentFailure when the index cannot be read, LeadsAway where tracked files lie beyond such a link."""
     index = read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
     tracked, gitlinks = _read_tracked(location, index)
-    if reach.is_kept_local():
-        for directory in (*tracked, *gitlinks):
-            path = location.path + b"/" + directory
-            if os.path.islink(path):
-                reach.check(path)
+    _check_links(location.path, (*tracked, *gitlinks))
     return Tree(location.path, tracked, gitlinks, read_rules(location, config), config, index)
+
+
+def check_tracked(location: Location, index: Index | None) -> None:
+    """To be asked before git looks at this worktree, whose top was checked: it follows what is a link by now in the
+    place of a directory with tracked files, and `.gitmodules`. Raises LeadsAway.
+
+    Of a split index it is asked about what that names itself, of a sparse one about what is checked out.
+    """
+    if not reach.is_kept_local() or location.bare:
+        return
+    reach.check_if_link(location.path + b"/.gitmodules")
+    if index is not None:
+        _check_links(location.path, (*index.tracked_directories(), *index.gitlinks()))
+
+
+def _check_links(top: bytes, directories: Iterable[bytes]) -> None:
+    if reach.is_kept_local():
+        for directory in directories:
+            reach.check_if_link(top + b"/" + directory)
 
 
 def _read_tracked(location: Location, index: Index) -> tuple[frozenset[bytes], frozenset[bytes]]:

@@ -165,14 +165,14 @@ class ConfigurationWatch:
     def _cover(self, path: bytes) -> None:
         """Resolve `path` as the kernel does, each directory watched before the next name is looked up in it."""
         directory, names, links = b"/", path.split(b"/")[::-1], 0
+        if not self._is_local(directory):
+            return
         while names:
             name = names.pop()
             if name == b"..":
                 directory = directory.rpartition(b"/")[0] or b"/"  # no link is part of it
             if name in (b"", b".", b".."):
                 continue
-            if not self._is_local(directory):
-                return  # whoever waits for a dead mount holds the lock
             self._names.setdefault(directory, set()).add(name)
             try:
                 self._table.add(directory, self, Role.INFO, directory)
@@ -185,6 +185,8 @@ class ConfigurationWatch:
                     raise
                 return  # there is no such directory; the one above it is watched for its name
             directory = path_below(directory, name)
+            if not self._is_local(directory):
+                return  # not even read as a link: whoever waits for a dead mount holds the lock
             try:
                 link = os.readlink(directory)
             except OSError:

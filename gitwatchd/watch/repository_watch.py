@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from errno import ENOENT
 
+from gitwatchd.git import reach
 from gitwatchd.git.refs import is_plain_ref
 from gitwatchd.incremental.strays import Strays
 from gitwatchd.model.repository import Location
@@ -66,6 +67,20 @@ def leads_out_of_refs(path: bytes) -> bool:
         return not is_plain_ref(os.readlink(path))
     except OSError:
         return False
+
+
+def _is_link(directory: bytes, name: bytes) -> bool:
+    """Also where nobody may look, because something above is a link onto a mount that may hang: the watch is on the
+    directory itself, wherever that was moved, and `directory` is where it was."""
+    return _leads_away(directory) or os.path.islink(directory + name)
+
+
+def _leads_away(directory: bytes) -> bool:
+    try:
+        reach.check(directory)
+    except reach.LeadsAway:
+        return True
+    return False
 
 
 class Released(Exception):
@@ -184,7 +199,7 @@ class RepositoryWatch:
                     changes.aspects |= Aspect.ATTRIBUTES
                     self.attributes = self.attributes - left
         elif name == b".gitmodules":
-            if mask & _APPEARED and os.path.islink(self.location.path + b"/" + path):
+            if mask & _APPEARED and _is_link(self.location.path + b"/" + prefix, name):
                 changes.new_directories |= {GIT_DIRECTORIES, TRACKED}  # what it leads to has to be followed, too
         elif name in _RULES:
             changes.aspects |= _RULES[name]
@@ -203,11 +218,11 @@ class RepositoryWatch:
         """Whether it is a link, whose end raises its events elsewhere: only a whole walk says what that means."""
         match role:
             case Role.GIT_DIR if name in NEVER_LINKS:
-                return os.path.islink(self.location.git_dir + b"/" + name)
+                return _is_link(self.location.git_dir + b"/", name)
             case Role.COMMON_DIR if name in NEVER_LINKS:
-                return os.path.islink(self.location.common_dir + b"/" + name)
+                return _is_link(self.location.common_dir + b"/", name)
             case Role.REFS | Role.LOGS:
-                return leads_out_of_refs(prefix + name)
+                return _leads_away(prefix) or leads_out_of_refs(prefix + name)
             case _:
                 return False
 

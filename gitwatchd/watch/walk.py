@@ -314,8 +314,7 @@ def git_dir_in_making(dot_git: bytes) -> bytes | None:
     if not content.startswith(b"gitdir: "):
         return None
     path = os.path.join(os.path.dirname(dot_git), content[8:].partition(b"\0")[0].rstrip(b"\r\n"))
-    reach.check(path)
-    return os.path.realpath(path)
+    return reach.follow(path)
 
 
 def _rules_outside(location: Location, config: RepositoryConfig) -> object:
@@ -370,7 +369,8 @@ def configuration_files(location: Location) -> list[bytes]:
     config = read_config(location)
     files = {*config.sources, config.excludes_file, config.attributes_file, system_attributes_file()} - {None}
     if os.path.islink(location.path + b"/.gitmodules"):
-        files.add(location.path + b"/.gitmodules")  # the one file of the worktree whose link git follows
+        reach.check(location.path + b"/.gitmodules")  # the one file of the worktree whose link git follows
+        files.add(location.path + b"/.gitmodules")
     watched = {b"config", b"config.worktree", b"info/exclude", b"info/attributes"}
     for own in (location.git_dir, location.common_dir):
         inside = {own + b"/" + name for name in watched}

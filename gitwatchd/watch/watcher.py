@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from gitwatchd.errors import EnvironmentFailure, is_exhaustion
-from gitwatchd.git.layout import find_start, read_location
+from gitwatchd.git.layout import check_parts, find_start, read_location
 from gitwatchd.git.reach import LeadsAway
 from gitwatchd.incremental.strays import Strays
 from gitwatchd.loop import Loop
@@ -471,6 +471,8 @@ class Watcher:
         began = time.time()
         state, reason, hint, shortage, leads_onto = Watch.WATCHED, "", "", None, None
         try:
+            if identity is None:
+                check_parts(location)  # it was found some time ago
             # Before the rules of those files decide what is walked.
             self._cover(watch, configuration_files(location))
             place(walk)

@@ -18,6 +18,7 @@ import pytest
 from gitwatchd.errors import EnvironmentFailure, GitMissing, GitTimedOut
 from gitwatchd.git import child
 from gitwatchd.git.child import end_running_children, git_version, run_git
+from gitwatchd.git.repository_config import _system_config_file, system_config_file
 from tests.zoo.commands import Git
 
 Make = Callable[..., Git]
@@ -247,3 +248,20 @@ def test_the_version_is_asked_again_when_git_changes(tmp_path: Path, monkeypatch
     fake_git(tmp_path / "bin", "echo git version 9.9.2", monkeypatch)
     os.utime(tmp_path / "bin/git", ns=(1, 1))
     assert git_version() == "9.9.2"
+
+
+def test_what_git_says_of_itself_does_not_wait_for_the_user_s_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may lie on a mount that hangs. Nobody opens the other end of a FIFO, either."""
+    for name in (".gitconfig", ".config/git/config"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(tmp_path / name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    for known in (child._read_version, child._git_programs, _system_config_file):
+        known.cache_clear()
+    assert git_version()
+    assert system_config_file().endswith(b"gitconfig")
+    with pytest.raises((EnvironmentFailure, GitTimedOut)):
+        run_git(["config", "--list"], cwd=b"/", timeout_s=1.5)

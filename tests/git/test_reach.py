@@ -10,12 +10,17 @@ import pytest
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git import reach
-from gitwatchd.git.layout import find_worktree_of, read_location
+from gitwatchd.git.index_file import read_index
+from gitwatchd.git.layout import check_parts, check_way, find_worktree_of, linked_worktrees, read_location
+from gitwatchd.git.objects import Objects
 from gitwatchd.git.reach import LeadsAway, resolve_links
+from gitwatchd.git.refs import read_refs
 from gitwatchd.git.repository_config import read_config
-from gitwatchd.git.worktree import read_tree
+from gitwatchd.git.worktree import check_tracked, read_tree
+from gitwatchd.model.repository import Location, RepoPath
 from gitwatchd.mounts import Mounts
-from tests.zoo.commands import Git
+from tests.zoo.commands import Git, new_repository
+from tests.zoo.waiting import wait_until
 
 
 @pytest.fixture
@@ -104,11 +109,18 @@ def test_work_about_such_a_mount_follows_everything(top: bytes, dead: bytes) -> 
         lambda git: (git.path / ".git/rebase-merge").symlink_to("/srv/dead/x"),
         lambda git: (git.path / ".git/info/attributes").symlink_to("/srv/dead/x"),
         lambda git: (git.path / ".git/objects/info/alternates").write_text("# none\n/srv/dead/x\n"),
+        lambda git: (git.path / ".git/objects/xx").symlink_to("/srv/dead/x"),
+        lambda git: (git.path / ".git/objects/pack/pack-x.idx").symlink_to("/srv/dead/x"),
+        lambda git: ((git.path / ".git/sequencer").mkdir(), (git.path / ".git/sequencer/todo").symlink_to("/srv/dead")),
+        lambda git: ((git.path.parent / "o/pack").mkdir(parents=True),
+                     (git.path.parent / "o/pack/pack-x.pack").symlink_to("/srv/dead/x"),
+                     (git.path / ".git/objects/info/alternates").write_text(f"{git.path.parent}/o\n")),
         lambda git: git("config", "core.worktree", "/srv/dead/x"),
         lambda git: (git("config", "extensions.worktreeConfig", "true"),
                      git("config", "--worktree", "core.worktree", "/srv/dead/x")),
     ],
-    ids=["commondir", "relative", "link", "link in info", "alternates", "worktree", "own worktree"],
+    ids=["commondir", "relative", "link", "link in info", "alternates", "fan-out", "pack",
+         "step of an operation", "pack of an alternate", "worktree", "own worktree"],
 )  # fmt: skip
 def test_what_a_git_dir_names(
     top: bytes, dead: bytes, repository: Callable[..., Git], lead_away: Callable[[Git], object]
@@ -121,6 +133,9 @@ def test_what_a_git_dir_names(
         read_location(path)
     with pytest.raises(LeadsAway):
         find_worktree_of(path + b"/.git")
+    if not (git.path / ".git/commondir").exists() and b"worktree" not in (git.path / ".git/config").read_bytes():
+        with pytest.raises(LeadsAway):
+            check_parts(Location(RepoPath(path), path + b"/.git", path + b"/.git", bare=False))
     reach.keep_local(None)
     read_location(path)
 
@@ -160,3 +175,96 @@ def test_a_tracked_directory_that_became_a_link(dead: bytes, repository: Callabl
     (git.path / "d").symlink_to("/srv/dead/x")
     with pytest.raises(LeadsAway):
         read_tree(location, read_config(location))
+    with pytest.raises(LeadsAway):
+        check_tracked(location, read_index(location.git_dir + b"/index", 20))
+
+
+def test_gitmodules_that_became_a_link(dead: bytes, repository: Callable[..., Git]) -> None:
+    git = repository({"d/e/f": b""})
+    location = read_location(os.fsencode(git.path))
+    assert location is not None
+    check_tracked(location, None)
+    (git.path / ".gitmodules").symlink_to("/srv/dead/x")
+    with pytest.raises(LeadsAway):
+        check_tracked(location, None)
+
+
+@pytest.mark.parametrize("name", ["top", "main"])
+def test_a_directory_above_that_became_a_link(dead: bytes, tmp_path: Path, name: str) -> None:
+    """Above the worktree, or above the git dir of a linked one."""
+    git = new_repository(tmp_path / "main/r", {"f": b""})
+    git("worktree", "add", "-q", "--detach", tmp_path / "top/w")
+    location = read_location(os.fsencode((tmp_path / "top/w").resolve()))
+    assert location is not None
+    check_way(location)
+    (tmp_path / name).rename(tmp_path / "away")
+    (tmp_path / name).symlink_to("/srv/dead/x")
+    # Not within the moment in which a path was found good.
+    wait_until(lambda: refuses(lambda: check_way(location)), 5.0)
+
+
+def refuses(look: Callable[[], object]) -> bool:
+    try:
+        look()
+    except LeadsAway:
+        return True
+    return False
+
+
+def test_a_link_that_is_turned_right_after_it_was_followed(
+    dead: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even within that moment nobody goes the old way to a place that is dead by now."""
+    monkeypatch.setattr(reach, "_PASSES_FOR_S", 60.0)
+    git = new_repository(tmp_path / "near/r", {"f": b""})
+    (tmp_path / "way").symlink_to("near")
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w/.git").write_text(f"gitdir: {tmp_path.resolve()}/way/r/.git\n")
+    top = os.fsencode((tmp_path / "w").resolve())
+    location = read_location(top)
+    assert location is not None and location.git_dir == os.fsencode(git.path.resolve()) + b"/.git"
+    (tmp_path / "way").unlink()
+    (tmp_path / "way").symlink_to("/srv/dead")
+    with pytest.raises(LeadsAway):
+        read_location(top)
+
+
+@pytest.mark.parametrize("name", ["gitdir", "FETCH_HEAD"])
+def test_files_of_a_linked_worktree_s_git_dir(dead: bytes, repository: Callable[..., Git], name: str) -> None:
+    git = repository({"f": b""})
+    git("worktree", "add", "-q", "--detach", git.path.parent / "w")
+    common_dir = os.fsencode(git.path / ".git")
+    assert len(linked_worktrees(common_dir)) == 1
+    file = git.path / ".git/worktrees/w" / name
+    file.unlink(missing_ok=True)
+    file.symlink_to("/srv/dead/x")
+    with pytest.raises(LeadsAway):
+        linked_worktrees(common_dir)
+
+
+def test_an_object_that_is_a_link(dead: bytes, repository: Callable[..., Git]) -> None:
+    git = repository({"f": b""})
+    location = read_location(os.fsencode(git.path))
+    assert location is not None
+    head = git("rev-parse", "HEAD").strip()
+    file = git.path / ".git/objects" / head[:2].decode() / head[2:].decode()
+    file.rename(git.path.parent / "object")
+    file.symlink_to("/srv/dead/x")
+    with pytest.raises(LeadsAway):
+        Objects(location).summary(head)
+    file.unlink()
+    file.symlink_to(git.path.parent / "object")
+    assert Objects(location).summary(head)
+
+
+@pytest.mark.parametrize("name", ["v1", "v"])
+def test_tags_that_are_links(dead: bytes, repository: Callable[..., Git], name: str) -> None:
+    git = repository({"f": b""})
+    git("tag", "v/1")
+    location = read_location(os.fsencode(git.path))
+    assert location is not None
+    tags = git.path / ".git/refs/tags"
+    (tags / "v").rename(git.path.parent / "v")
+    (tags / name).symlink_to("/srv/dead/x")
+    with pytest.raises(LeadsAway):
+        read_refs(location).tag_at(git("rev-parse", "HEAD").strip(), lambda oid: oid)

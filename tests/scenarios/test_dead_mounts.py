@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -174,17 +175,24 @@ def mounts() -> Iterator[Callable[[Daemon, Path, Path], Mount]]:
             one.end()
 
 
+def _tasks(where: str) -> list[tuple[str, str, int]]:
+    """Name, state and parent of the processes or threads that a glob below /proc stands for."""
+    tasks = []
+    for task in Path("/proc").glob(f"{where}/stat"):
+        try:
+            before, _, after = task.read_text().rpartition(")")
+        except OSError:
+            continue
+        state, parent = after.split()[:2]
+        tasks.append((before.partition("(")[2], state, int(parent)))
+    return tasks
+
+
 def wait_asleep(daemon: Daemon) -> None:
     """Some worker of the daemon waits for the server, uninterruptibly."""
 
     def asleep() -> bool:
-        stats = []
-        for task in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                stats.append(task.read_text().rpartition(")")[2].split())
-            except OSError:
-                continue
-        return any(state == "D" and int(parent) == daemon.pid for state, parent, *_ in stats)
+        return any(state == "D" and parent == daemon.pid for _, state, parent in _tasks("[0-9]*"))
 
     wait_until(asleep, what="a worker in uninterruptible sleep")
 
@@ -410,6 +418,132 @@ def test_local_worktrees_that_lead_onto_a_dead_mount_hang_nobody(
         assert str(led[0].path) in unchecked
         problems = [problem["what"] for problem in client.call("doctor")["problems"]]
         assert any(what.startswith(f"{place}: ") and "does not answer" in what for what in problems)
+        mount.answer_again()
+        wait_until(lambda: wrong(client) == [], 60.0, "all are answered again")
+        edit(b"4\n")
+        assert wrong(client) == []
+
+
+def _turn(path: Path, there: Path, backing: Path) -> None:
+    """`path` lies on the mount at `there` from now on, and is a link; `backing` is what that shows."""
+    backing.mkdir()
+    path.rename(backing / path.name)
+    path.symlink_to(there / path.name)
+
+
+def _with_submodule(git: Git) -> None:
+    nested = new_repository(git.path / "sub", {"f": b"1\n"}).path
+    (git.path / ".gitmodules").write_text('[submodule "sub"]\n\tpath = sub\n\turl = ./sub\n')
+    git("add", ".")
+    git("commit", "-qm", "sub")
+    assert nested.is_dir()
+
+
+def _with_linked_worktree(git: Git) -> None:
+    """It is what is asked about: its repository lies elsewhere, in a directory of its own."""
+    git.path.rename(git.path.parent / "main")
+    Git(git.path.parent / "main")("worktree", "add", "-q", "--detach", git.path)
+
+
+TURNED: dict[str, tuple[Callable[[Git], object], str]] = {
+    "above a worktree": (lambda git: None, ".."),
+    "above a linked worktree": (_with_linked_worktree, ".."),
+    "above its git dir": (_with_linked_worktree, "../main"),
+    "its back pointer's directory": (_with_linked_worktree, "../main/.git/worktrees/r"),
+    "a tracked directory": (lambda git: None, "d"),
+    ".gitmodules": (_with_submodule, ".gitmodules"),
+    "FETCH_HEAD": (lambda git: (git.path / ".git/FETCH_HEAD").write_text("x\n"), ".git/FETCH_HEAD"),
+    "a step": (lambda git: ((git.path / ".git/sequencer").mkdir(),
+                            (git.path / ".git/sequencer/todo").write_text("pick x\n")), ".git/sequencer/todo"),
+    "a tag": (lambda git: git("tag", "v/1"), ".git/refs/tags/v"),
+    "a pack": (lambda git: git("repack", "-adq"), ".git/objects/pack/*.pack"),
+    "an index of a pack": (lambda git: git("repack", "-adq"), ".git/objects/pack/*.idx"),
+    "objects": (lambda git: None, ".git/objects/[0-9a-f][0-9a-f]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("while_silent", [True, False], ids=["silent", "alive"])
+def test_what_is_watched_and_turned_onto_a_dead_mount_hangs_nobody(
+    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount], while_silent: bool
+) -> None:
+    """Neither the daemon, nor a git child until its deadline."""
+    namespace.require()
+    backing, root = tmp_path / "disk", tmp_path / "root"
+    backing.mkdir()
+    turned: dict[str, Path] = {}
+    for how, (prepare, _) in TURNED.items():
+        git = new_repository(root / how.replace(" ", "_") / "in/r", {"d/f": b"1\n", "top": b"1\n"})
+        prepare(git)
+        turned[how] = git.path
+    others = [new_repository(root / f"r{number}", {"d/f": b"1\n"}).path for number in range(3)]
+    daemon = start_daemon(before=namespace.entering())
+    mount = mounts(daemon, backing, place)
+
+    def edit(content: bytes) -> None:
+        for path in turned.values():
+            if path.is_dir():
+                (path / "top").write_bytes(content)
+
+    def turn() -> None:
+        for number, (how, path) in enumerate(turned.items()):
+            for each, found in enumerate(sorted(path.glob(TURNED[how][1]))):
+                name = f"{number}-{each}"
+                _turn(found.resolve(), place / name, backing / name)
+
+    def is_right(client: Client, how: str) -> bool:
+        # A worktree's git dir that is a link names another common dir: git refuses that.
+        refused = how == "its back pointer's directory" and turned[how].joinpath(TURNED[how][1]).is_symlink()
+        return refused or agrees(client, daemon, turned[how])
+
+    def wrong(client: Client) -> list[str]:
+        return [how for how in turned if not is_right(client, how)]
+
+    def ask(method: str, *params: object) -> None:
+        with daemon.connect() as another, suppress(RemoteError):
+            another.call(method, *params)
+
+    def git_children() -> list[str]:
+        return [state for name, state, parent in _tasks("[0-9]*") if (name, parent) == ("git", daemon.pid)]
+
+    with daemon.connect() as client:
+        client.reports(root)
+        assert wrong(client) == []
+        edit(b"2\n")
+        assert wrong(client) == []
+        if not while_silent:
+            turn()
+            client.reports(root)
+        mount.fall_silent()
+        if while_silent:
+            # A link onto a mount that is dead is not made within the moment in which a path was found good.
+            pause = time.monotonic()
+            wait_until(lambda: time.monotonic() > pause + 0.3)
+            turn()
+        edit(b"3\n")
+        asking = [threading.Thread(target=ask, args=("status", [str(root)], {"wait_s": 3.0}))]
+        for path in turned.values():
+            for method, *params in (
+                ("entries", str(path)), ("prompt", str(path / "d")), ("unsaved", [str(path)]),
+                ("branches", [str(path)]),
+            ):  # fmt: skip
+                asking.append(threading.Thread(target=ask, args=(method, *params, {"wait_s": 3.0})))
+        for thread in asking:
+            thread.start()
+        for number in range(10):
+            began = time.monotonic()
+            for path in others:
+                (path / "d/f").write_bytes(b"%d\n" % number)
+                assert difference(client, path) is None
+            for path in turned.values():
+                client.call("status", [str(path), str(path / "d")], {"wait_s": 0})
+                client.call("prompt", str(path), {"wait_s": 0.001})
+            assert time.monotonic() - began < 5.0
+        for thread in asking:
+            thread.join()
+        assert client.call("branches", [str(others[0])])["branches"]
+        assert {report["state"] for report in client.reports(*others)} == {"fresh"}
+        wait_until(lambda: not git_children(), 10.0, "no git of the daemon waits for the mount")
+        assert [name for name, state, _ in _tasks(f"{daemon.pid}/task/*") if state == "D"] == []
         mount.answer_again()
         wait_until(lambda: wrong(client) == [], 60.0, "all are answered again")
         edit(b"4\n")

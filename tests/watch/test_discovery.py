@@ -345,3 +345,16 @@ def test_configuration_on_a_mount_that_may_hang_is_not_touched(tmp_path: Path) -
     watch.cover([os.fsencode(tmp_path / "x")])
     assert len(table) == 0
     table.close()
+
+
+def test_a_mount_point_is_not_even_read_as_a_link(tmp_path: Path) -> None:
+    """Of what stands there by its name nothing is looked at: here it is a link, which would be followed."""
+    (tmp_path / "home").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    home = os.fsencode(tmp_path / "home")
+    table = WatchTable()
+    watch = ConfigurationWatch(table, lambda path: not path.startswith(home))
+    watch.cover([home + b"/.gitconfig"])
+    assert table.watches(os.fsencode(tmp_path), watch)
+    assert not table.watches(os.fsencode(tmp_path / "elsewhere"), watch)
+    table.close()

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gitwatchd.git import reach
 from gitwatchd.model.repository import Location, RepoPath
+from gitwatchd.mounts import Mounts
 from gitwatchd.watch.changes import Aspect, Changes, Role
 from gitwatchd.watch.events import (
     ATTRIB,
@@ -191,3 +193,31 @@ def test_nothing_is_watched_after_release(watch: RepositoryWatch) -> None:
     with pytest.raises(Released):
         watch.add(watch.location.path, Role.WORKTREE, b"")
     assert len(watch.table) == 0 and watch.released
+
+
+# ---- a directory above that became a link onto a mount that may hang
+
+
+@pytest.mark.parametrize(
+    ("role", "name"), [(Role.GIT_DIR, b"index"), (Role.COMMON_DIR, b"packed-refs"), (Role.REFS, b"main")]
+)
+def test_what_is_a_link_is_not_looked_at_there(watch: RepositoryWatch, role: Role, name: bytes) -> None:
+    """The events are of the directory itself, wherever that was moved; the path by which it was watched leads away."""
+    prefix = watch.location.git_dir + b"/refs/heads/" if role is Role.REFS else b""
+    assert not after(watch, role, MOVED_TO, name, prefix).aspects & Aspect.IDENTITY
+    mounts = Mounts({b"/": "ext4", watch.location.path: "nfs4"})
+    reach.keep_local(lambda: mounts)
+    try:
+        assert after(watch, role, MOVED_TO, name, prefix).aspects & Aspect.IDENTITY
+    finally:
+        reach.keep_local(None)
+
+
+def test_gitmodules_is_not_looked_at_there(watch: RepositoryWatch) -> None:
+    assert not after(watch, Role.WORKTREE, MOVED_TO, b".gitmodules").new_directories
+    mounts = Mounts({b"/": "ext4", watch.location.path: "nfs4"})
+    reach.keep_local(lambda: mounts)
+    try:
+        assert after(watch, Role.WORKTREE, MOVED_TO, b".gitmodules").new_directories == {GIT_DIRECTORIES, TRACKED}
+    finally:
+        reach.keep_local(None)
