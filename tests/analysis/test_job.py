@@ -14,11 +14,13 @@ import pytest
 from gitwatchd.analysis import drivers as drivers_module
 from gitwatchd.analysis import job as job_module
 from gitwatchd.analysis.drivers import drivers_digest, find_drivers
-from gitwatchd.analysis.job import analyse
+from gitwatchd.analysis.job import analyse, try_to_analyse
+from gitwatchd.git import reach
 from gitwatchd.git.index_file import Index, read_index
 from gitwatchd.git.layout import read_location
 from gitwatchd.git.repository_config import read_config
-from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Outcome, Unsafe
+from gitwatchd.model.repository import Analysed, Failed, Gone, Job, LedAway, Location, Outcome, Unsafe
+from gitwatchd.mounts import Mounts
 from tests.zoo.commands import Git, ask_judge
 
 Make = Callable[..., Git]
@@ -317,3 +319,23 @@ def test_the_index_is_parsed_once_where_git_is_sealed(
     monkeypatch.setattr(job_module, "seal_obstacle", lambda: None if sealed else "not here")
     assert isinstance(analysed(git.path), Analysed)
     assert len(read) == (0 if sealed else 1)
+
+
+@pytest.mark.parametrize("what", ["d", ".gitmodules", "sub/d", "sub/.gitmodules"])
+def test_git_is_not_started_where_it_would_follow_a_link_onto_a_mount_that_may_hang(
+    repository: Make, tmp_path: Path, job_of: Callable[..., Job], what: str
+) -> None:
+    """git looks at what is tracked below such a link, and reads `.gitmodules` through it: in submodules, too."""
+    git = repository({"d/f": b"1\n"})
+    add_submodule(git, repository({"d/f": b"1\n", ".gitmodules": b""}, "source"), "sub")
+    job = job_of(git.path)
+    (tmp_path / "far").mkdir()
+    (git.path / what).rename(tmp_path / "far/moved")
+    (git.path / what).symlink_to(tmp_path / "far/moved")
+    assert isinstance(try_to_analyse(job), Analysed | Failed)
+    far = os.fsencode((tmp_path / "far").resolve())
+    reach.keep_local(lambda: Mounts({b"/": "ext4", far: "nfs4"}))
+    try:
+        assert try_to_analyse(job) == LedAway(far)
+    finally:
+        reach.keep_local(None)

@@ -257,14 +257,16 @@ def test_an_object_that_is_a_link(dead: bytes, repository: Callable[..., Git]) -
     assert Objects(location).summary(head)
 
 
-@pytest.mark.parametrize("name", ["v1", "v"])
-def test_tags_that_are_links(dead: bytes, repository: Callable[..., Git], name: str) -> None:
+def test_a_directory_of_tags_that_is_a_link(dead: bytes, repository: Callable[..., Git]) -> None:
+    """It is not listed: here it is empty, and would be passed over."""
     git = repository({"f": b""})
-    git("tag", "v/1")
+    (git.path.parent / "far").mkdir()
+    (git.path / ".git/refs/tags/v").symlink_to(git.path.parent / "far")
     location = read_location(os.fsencode(git.path))
     assert location is not None
-    tags = git.path / ".git/refs/tags"
-    (tags / "v").rename(git.path.parent / "v")
-    (tags / name).symlink_to("/srv/dead/x")
+    commit = git("rev-parse", "HEAD").strip()
+    assert read_refs(location).tag_at(commit, lambda oid: oid) is None
+    mounts = Mounts({b"/": "ext4", os.fsencode(git.path.parent.resolve() / "far"): "nfs4"})
+    reach.keep_local(lambda: mounts)
     with pytest.raises(LeadsAway):
-        read_refs(location).tag_at(git("rev-parse", "HEAD").strip(), lambda oid: oid)
+        read_refs(location).tag_at(commit, lambda oid: oid)
