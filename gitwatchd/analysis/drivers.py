@@ -19,7 +19,7 @@ from gitwatchd.git.files import read_regular
 from gitwatchd.git.index_file import Index, IndexDamaged, read_index
 from gitwatchd.git.layout import read_format, read_location
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
-from gitwatchd.git.worktree import check_tracked
+from gitwatchd.git.worktree import check_followed
 from gitwatchd.model.repository import Location
 
 _MAX_SUBMODULES = 10_000
@@ -103,7 +103,7 @@ def _drivers_of(location: Location, config: RepositoryConfig) -> Iterator[Driver
 def _gitlinks(location: Location, deadline: float) -> list[bytes]:
     try:
         index = read_index(location.git_dir + b"/index", read_format(location.common_dir).oid_bytes)
-        check_tracked(location, index)
+        check_followed(location, index)
         if index.inexact is None:
             return index.gitlinks()
     except IndexDamaged:

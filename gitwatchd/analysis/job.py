@@ -33,7 +33,7 @@ from gitwatchd.git.reach import LeadsAway
 from gitwatchd.git.remotes import upstream_ref, without_userinfo
 from gitwatchd.git.repository_config import RepositoryConfig, read_config
 from gitwatchd.git.status_settings import status_settings
-from gitwatchd.git.worktree import check_tracked
+from gitwatchd.git.worktree import check_followed
 from gitwatchd.model.repository import ANY_DRIVERS, Analysed, Failed, Gone, Job, LedAway, Location, Outcome, Unsafe
 
 STATUS = ("status", "--porcelain=v2", "--branch", "--show-stash", "-z")
@@ -92,7 +92,7 @@ def _analyse_by_git(job: Job, start: bytes, config: RepositoryConfig, deadline: 
             f"{shown(obstacle)} is no regular file: git would wait for it, or read it for ever", _ask(location)
         )
     snapshot, index = _read_index(location)
-    check_tracked(location, index)
+    check_followed(location, index)
     # Where nothing seals git the index has to be the one of this very moment.
     unsafe = _find_unsafe(job, config, index, deadline, known=index if seal_obstacle() is None else None)
     if unsafe is not None:

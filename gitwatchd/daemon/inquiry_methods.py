@@ -384,9 +384,10 @@ class InquiryMethods:
 
 def _do_nearby(location: Location, work: Callable[[], object]) -> object:
     """Git children would follow whatever became a link since that repository was last looked at. Raises LeadsAway."""
-    from gitwatchd.git.layout import check_parts
+    from gitwatchd.git.layout import check_objects, check_parts
 
     check_parts(location)
+    check_objects(location)
     return work()
 
 

@@ -17,7 +17,7 @@ from gitwatchd.git.child import run_git
 from gitwatchd.git.files import raise_if_exhausted
 from gitwatchd.git.ignore import IgnoreRules, read_rules
 from gitwatchd.git.index_file import Index, read_index
-from gitwatchd.git.layout import read_format, read_location
+from gitwatchd.git.layout import check_objects, read_format, read_location
 from gitwatchd.git.repository_config import RepositoryConfig
 from gitwatchd.model.repository import Location
 
@@ -53,12 +53,13 @@ def read_tree(location: Location, config: RepositoryConfig) -> Tree:
     return Tree(location.path, tracked, gitlinks, read_rules(location, config), config, index)
 
 
-def check_tracked(location: Location, index: Index | None) -> None:
-    """To be asked before git looks at this worktree, whose top was checked: it follows what is a link by now in the
-    place of a directory with tracked files, and `.gitmodules`. Raises LeadsAway.
+def check_followed(location: Location, index: Index | None) -> None:
+    """To be asked before git looks at this worktree, whose parts were checked: it follows what is a link by now in the
+    place of a directory with tracked files, of `.gitmodules` or of an object. Raises LeadsAway.
 
     Of a split index it is asked about what that names itself, of a sparse one about what is checked out.
     """
+    check_objects(location)
     if not reach.is_kept_local() or location.bare:
         return
     reach.check_if_link(location.path + b"/.gitmodules")

@@ -11,12 +11,19 @@ import pytest
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git import reach
 from gitwatchd.git.index_file import read_index
-from gitwatchd.git.layout import check_parts, check_way, find_worktree_of, linked_worktrees, read_location
+from gitwatchd.git.layout import (
+    check_objects,
+    check_parts,
+    check_way,
+    find_worktree_of,
+    linked_worktrees,
+    read_location,
+)
 from gitwatchd.git.objects import Objects
 from gitwatchd.git.reach import LeadsAway, resolve_links
 from gitwatchd.git.refs import read_refs
 from gitwatchd.git.repository_config import read_config
-from gitwatchd.git.worktree import check_tracked, read_tree
+from gitwatchd.git.worktree import check_followed, read_tree
 from gitwatchd.model.repository import Location, RepoPath
 from gitwatchd.mounts import Mounts
 from tests.zoo.commands import Git, new_repository
@@ -176,17 +183,17 @@ def test_a_tracked_directory_that_became_a_link(dead: bytes, repository: Callabl
     with pytest.raises(LeadsAway):
         read_tree(location, read_config(location))
     with pytest.raises(LeadsAway):
-        check_tracked(location, read_index(location.git_dir + b"/index", 20))
+        check_followed(location, read_index(location.git_dir + b"/index", 20))
 
 
 def test_gitmodules_that_became_a_link(dead: bytes, repository: Callable[..., Git]) -> None:
     git = repository({"d/e/f": b""})
     location = read_location(os.fsencode(git.path))
     assert location is not None
-    check_tracked(location, None)
+    check_followed(location, None)
     (git.path / ".gitmodules").symlink_to("/srv/dead/x")
     with pytest.raises(LeadsAway):
-        check_tracked(location, None)
+        check_followed(location, None)
 
 
 @pytest.mark.parametrize("name", ["top", "main"])
@@ -252,9 +259,12 @@ def test_an_object_that_is_a_link(dead: bytes, repository: Callable[..., Git]) -
     file.symlink_to("/srv/dead/x")
     with pytest.raises(LeadsAway):
         Objects(location).summary(head)
+    with pytest.raises(LeadsAway):
+        check_objects(location)
     file.unlink()
     file.symlink_to(git.path.parent / "object")
     assert Objects(location).summary(head)
+    check_objects(location)
 
 
 def test_a_directory_of_tags_that_is_a_link(dead: bytes, repository: Callable[..., Git]) -> None:

@@ -458,6 +458,7 @@ TURNED: dict[str, tuple[Callable[[Git], object], str]] = {
     "a tag": (lambda git: git("tag", "v/1"), ".git/refs/tags/v"),
     "a pack": (lambda git: git("repack", "-adq"), ".git/objects/pack/*.pack"),
     "an index of a pack": (lambda git: git("repack", "-adq"), ".git/objects/pack/*.idx"),
+    "an object": (lambda git: None, ".git/objects/??/*"),
     "objects": (lambda git: None, ".git/objects/[0-9a-f][0-9a-f]"),
 }  # fmt: skip
 
