@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from typing import Any
 
 from gitwatch import output
@@ -184,7 +185,10 @@ def _known_roots(invocation: Invocation, settings: Settings) -> list[bytes]:
     from gitwatchd.store.intent import Intent
 
     file = places_of(invocation).intent
-    kept = [root.path for root in Intent(file).roots()] if os.path.exists(file) else []
+    kept = []
+    if os.path.exists(file):
+        with closing(Intent(file)) as intent:
+            kept = [root.path for root in intent.roots()]
     configured = [os.path.realpath(root) for root in settings.roots if os.path.isdir(root)]
     roots = list(dict.fromkeys((*kept, *configured)))
     if not roots:
