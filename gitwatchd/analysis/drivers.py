@@ -73,7 +73,6 @@ def find_drivers(
 def _refuse_what_git_may_accept(top: bytes) -> None:
     """A submodule that is none by our reading must be none for git. Raises EnvironmentFailure when that is unsure."""
     dot_git = top + b"/.git"
-    reach.check(dot_git)
     if os.path.isfile(dot_git):
         target = read_regular(dot_git, _LONGEST_GIT_FILE_BYTES).removeprefix(b"gitdir:").strip().partition(b"\0")[0]
         dot_git = os.path.join(top, target)

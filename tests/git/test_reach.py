@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from gitwatchd.analysis.drivers import find_drivers
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.git import reach
 from gitwatchd.git.index_file import read_index
@@ -21,11 +23,12 @@ from gitwatchd.git.layout import (
 )
 from gitwatchd.git.objects import Objects
 from gitwatchd.git.reach import LeadsAway, resolve_links
-from gitwatchd.git.refs import read_refs
+from gitwatchd.git.refs import count_stashes, read_refs
 from gitwatchd.git.repository_config import read_config
 from gitwatchd.git.worktree import check_followed, read_tree
 from gitwatchd.model.repository import Location, RepoPath
 from gitwatchd.mounts import Mounts
+from gitwatchd.watch.discovery import walk_root
 from tests.zoo.commands import Git, new_repository
 from tests.zoo.waiting import wait_until
 
@@ -184,6 +187,63 @@ def test_a_tracked_directory_that_became_a_link(dead: bytes, repository: Callabl
         read_tree(location, read_config(location))
     with pytest.raises(LeadsAway):
         check_followed(location, read_index(location.git_dir + b"/index", 20))
+
+
+def test_a_submodule_s_place_that_became_a_link(dead: bytes, repository: Callable[..., Git]) -> None:
+    git = repository({"f": b""})
+    commit = git("rev-parse", "HEAD").strip().decode()
+    git("update-index", "--add", "--cacheinfo", f"160000,{commit},sub")
+    location = read_location(os.fsencode(git.path))
+    assert location is not None
+    config = read_config(location)
+    (git.path / "sub").symlink_to("/srv/dead/x")
+    with pytest.raises(LeadsAway):
+        read_tree(location, config)
+    (git.path / "sub").unlink()
+    # Not as git writes it: it is none by our reading, and what stands there is looked at to be sure that git agrees.
+    (git.path / "sub").mkdir()
+    (git.path / "sub/.git").write_text("gitdir:/srv/dead/x\n")
+    assert read_location(os.fsencode(git.path / "sub")) is None
+    with pytest.raises(LeadsAway):
+        find_drivers(location, config, time.monotonic() + 10)
+
+
+def test_a_directory_that_became_a_link_while_repositories_are_looked_for(dead: bytes, tmp_path: Path) -> None:
+    top = tmp_path.resolve()
+    (top / "d").mkdir()
+    away: list[tuple[bytes, bytes]] = []
+
+    def turn(path: bytes) -> bool:
+        os.rmdir(path)
+        os.symlink(dead + b"/x", path)
+        return False
+
+    mounts = Mounts({b"/": "ext4", dead: "nfs4"})
+    assert list(walk_root(os.fsencode(top), mounts, skip=turn, led_away=lambda *what: away.append(what))) == []
+    assert away == [(os.fsencode(top / "d"), dead)]
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("refs/heads/main", read_config),
+        ("logs/refs/stash", count_stashes),
+        ("refs/heads/main", lambda location: read_refs(location).resolve(b"HEAD")),
+    ],
+)  # fmt: skip
+def test_a_file_of_the_git_dir_that_became_a_link_since_that_was_looked_at(
+    dead: bytes, repository: Callable[..., Git], name: str, read: Callable[[Location], object]
+) -> None:
+    git = repository({"f": b""})
+    git("config", "includeIf.onbranch:x.path", "no")
+    location = read_location(os.fsencode(git.path))
+    assert location is not None
+    file = git.path / ".git" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    file.symlink_to("/srv/dead/x")
+    with pytest.raises(LeadsAway):
+        read(location)
 
 
 def test_gitmodules_that_became_a_link(dead: bytes, repository: Callable[..., Git]) -> None:
