@@ -542,3 +542,20 @@ def test_a_submodule_that_was_renamed(client: Client, git: Git, after: str) -> N
         write(git.path / "inner", b"a file\n")
         git("add", "inner")
     expect_git_s(client, git)
+
+
+def test_a_directory_under_the_name_of_a_file_in_conflict_comes_to_hold_tracked_files(client: Client, git: Git) -> None:
+    """Seed 2200082. git shows nothing of it before, so no entry stood for what is untracked in it."""
+    write(git.path / "b/one", b"1\n")
+    write(git.path / "b/two", b"2\n")
+    blob = git("rev-parse", "HEAD:top").strip()
+    git("update-index", "-z", "--index-info", stdin=b"100644 %b 1\tb\0" % blob)
+    expect_git_s(client, git)
+    write(git.path / "untracked", b"")
+    expect_git_s(client, git)
+    assert b"? b/" not in judge(git.path)
+    git("add", "b/one")
+    assert b"? b/two" in judge(git.path)
+    expect_git_s(client, git)
+    git("rm", "-q", "--cached", "b/one")
+    expect_git_s(client, git)

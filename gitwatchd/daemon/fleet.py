@@ -534,11 +534,12 @@ class Fleet:
 
     def _follow(self, path: RepoPath, outcome: Outcome) -> None:
         repository = self.engine.repositories.get(path)
-        if not isinstance(outcome, AnalysedOutcome):
-            # Or the next edit would be answered from what was known while it was trusted.
-            self.increments.stop_following(path)
-        elif repository is not None and repository.watch is Watch.WATCHED and self.is_local(repository.location):
+        watched = repository is not None and repository.watch is Watch.WATCHED
+        if repository and watched and self.is_local(repository.location) and isinstance(outcome, AnalysedOutcome):
             self.increments.prime(repository.location, outcome, lambda: repository.outcome is outcome)
+        else:
+            # What was known before it lacks the changes that this analysis has taken in.
+            self.increments.stop_following(path)
 
     def _publish(self, repository: Repository) -> None:
         self._save(repository)

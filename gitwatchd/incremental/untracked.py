@@ -52,6 +52,10 @@ class UntrackedSearch:
             known = self._tracked[directory] = self._index.tracks_below(directory)
         return known
 
+    def is_misnamed(self, directory: bytes) -> bool:
+        """Whether the index has a file of that name: then git shows nothing of it, unless it tracks files in it, too."""
+        return self._index.find(directory) is not None
+
     def unit_of(self, path: bytes) -> bytes:
         """The topmost directory above `path` without tracked files; `path` itself when there is none."""
         at = path.find(b"/")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from gitwatchd.incremental.terms import Inexact
 from gitwatchd.incremental.untracked import UntrackedSearch
 
 STEP = 100
@@ -50,7 +51,7 @@ class UntrackedColumn:
         self.entries.update(search.entries_below(directory))
 
     def follow_index(self, touched: set[bytes], search: UntrackedSearch) -> Iterator[None]:
-        """Directories that came to hold tracked files, or no longer do, collapse differently."""
+        """Directories that came to hold tracked files, or no longer do, collapse differently. Raises Inexact."""
         opened: set[bytes] = set()
         closed: set[bytes] = set()
         for number, path in enumerate(touched):
@@ -62,6 +63,9 @@ class UntrackedColumn:
                     break
                 if directory + b"/" in self.entries:
                     opened.add(directory)
+                elif search.is_misnamed(directory):
+                    # No entry stood for what it holds, nor was that looked at.
+                    raise Inexact("a directory has the name of a file in conflict")
                 at = path.find(b"/", at + 1)
             if number % STEP == STEP - 1:
                 yield

@@ -463,6 +463,49 @@ TURNED: dict[str, tuple[Callable[[Git], object], str]] = {
 }  # fmt: skip
 
 
+def test_what_was_known_before_a_worker_had_to_look_is_not_gone_on_from(
+    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
+) -> None:
+    """That analysis has taken the change of `a`, of which no other will hear."""
+    namespace.require()
+    backing = tmp_path / "disk"
+    backing.mkdir()
+    git = new_repository(tmp_path / "root/r", {"a": b"1\n", "b": b"1\n"})
+    daemon = start_daemon(before=namespace.entering())
+    mounts(daemon, backing, place)
+    with daemon.connect() as client:
+        assert agrees(client, daemon, git.path)
+        (git.path / "b").write_bytes(b"22\n")
+        assert agrees(client, daemon, git.path)
+        for number, path in enumerate(sorted(git.path.glob(".git/objects/??"))):
+            _turn(path, place / str(number), backing / str(number))
+        (git.path / "a").write_bytes(b"22\n")
+        client.call("status", [str(git.path)], {"verify": True})
+        (git.path / "b").write_bytes(b"333\n")
+        assert agrees(client, daemon, git.path)
+
+
+def test_refs_beyond_a_link_onto_a_mount_are_not_taken_for_unchanged(
+    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
+) -> None:
+    namespace.require()
+    backing = tmp_path / "disk"
+    backing.mkdir()
+    git = new_repository(tmp_path / "root/r", {"a": b"1\n"})
+    git("checkout", "-qb", "x/y")
+    tree = git("rev-parse", "HEAD^{tree}").strip()
+    daemon = start_daemon(before=namespace.entering())
+    mounts(daemon, backing, place)
+    with daemon.connect() as client:
+        assert agrees(client, daemon, git.path)
+        _turn(git.path / ".git/refs/heads/x", place / "x", backing / "x")
+        assert agrees(client, daemon, git.path)
+        for number in range(3):
+            commit = git("commit-tree", "-m", str(number), tree).strip()
+            (backing / "x/x/y").write_bytes(commit + b"\n")
+            assert agrees(client, daemon, git.path), number
+
+
 @pytest.mark.parametrize("while_silent", [True, False], ids=["silent", "alive"])
 def test_what_is_watched_and_turned_onto_a_dead_mount_hangs_nobody(
     start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount], while_silent: bool
