@@ -53,7 +53,7 @@ class UntrackedSearch:
         return known
 
     def is_misnamed(self, directory: bytes) -> bool:
-        """Whether the index has a file of that name: then git shows nothing of it, unless it tracks files in it, too."""
+        """Whether the index has a file of that name: then git shows nothing of it unless it tracks files in it."""
         return self._index.find(directory) is not None
 
     def unit_of(self, path: bytes) -> bytes:
