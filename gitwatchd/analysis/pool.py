@@ -18,7 +18,7 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -129,6 +129,21 @@ class Pool:
     def submit(self, job: Work) -> None:
         self._submitted += 1
         self._backlog.append(_Task(self._submitted, job))
+        self._distribute()
+
+    def give_up(self, works: Collection[Work], mount: bytes) -> None:
+        """End that work, whose file system does not answer any more: its outcomes are nobody's."""
+        numbers = {id(work) for work in works}
+
+        def on_it(task: _Task) -> bool:
+            return id(task.job) in numbers
+
+        self._backlog = deque(task for task in self._backlog if not on_it(task))
+        for worker in [worker for worker in self._workers if worker.tasks and on_it(worker.tasks[0])]:
+            _in_hand, *behind = worker.tasks
+            self._end(worker)
+            self._backlog.extendleft(task for task in reversed(behind) if not task.moved and not on_it(task))
+            self._reap(worker, time.monotonic() + _UNKILLABLE_S, mount=mount)
         self._distribute()
 
     def close(self) -> None:
@@ -282,10 +297,7 @@ class Pool:
 
     def _lose(self, worker: _Worker, how: str) -> None:
         """The worker died or must die. The job in hand waits for its end, the one behind it just moves on."""
-        self._workers.remove(worker)
-        self._let_go(worker)
-        # Before it is reaped: until then nobody else can have its number, which is its session's.
-        _kill_session(worker.process.pid)
+        self._end(worker)
         task = worker.tasks.popleft() if worker.tasks else None
         if task is not None and task.moved:
             task = None
@@ -293,8 +305,15 @@ class Pool:
             log.warning("the worker that analysed %r %s", task.place, how)
         self._backlog.extendleft(behind for behind in reversed(worker.tasks) if not behind.moved)
         worker.tasks.clear()
-        self._reap(worker, time.monotonic() + _UNKILLABLE_S, task, how)
+        mount = None if task is None else self._mount_of(task.place)
+        self._reap(worker, time.monotonic() + _UNKILLABLE_S, task, how, mount)
         self._distribute()
+
+    def _end(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        self._let_go(worker)
+        # Before it is reaped: until then nobody else can have its number, which is its session's.
+        _kill_session(worker.process.pid)
 
     def _dismiss(self, worker: _Worker) -> None:
         """Let an idle worker end by itself."""
@@ -310,19 +329,27 @@ class Pool:
         self._loop.forget(worker.sock.fileno())
         worker.sock.close()
 
-    def _reap(self, worker: _Worker, deadline: float, task: _Task | None = None, how: str = "") -> None:
-        """Collect the ended process, and try the job it had in hand once more; one that will not end is stuck."""
+    def _reap(
+        self,
+        worker: _Worker,
+        deadline: float,
+        task: _Task | None = None,
+        how: str = "",
+        mount: bytes | None = None,
+    ) -> None:
+        """Collect the ended process, and try the job it had in hand once more; one that will not end is stuck, on
+        `mount`."""
         if worker.process.poll() is not None:
             self._stuck.pop(worker, None)
             if task is not None:
                 self._retry(task, how)
             self._distribute()
         elif time.monotonic() < deadline:
-            self._loop.call_later(_REAP_INTERVAL_S, lambda: self._reap(worker, deadline, task, how))
+            self._loop.call_later(_REAP_INTERVAL_S, lambda: self._reap(worker, deadline, task, how, mount))
         else:
             if worker not in self._stuck:
                 log.error("worker %d cannot be killed", worker.process.pid)
-                self._stuck[worker] = None if task is None else self._mount_of(task.place)
+                self._stuck[worker] = mount
                 if task is not None:
                     self._deliver(task.job, _NO_ANSWER)
                 self._distribute()

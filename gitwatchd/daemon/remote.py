@@ -4,6 +4,8 @@ Owns: worker processes of its own, so that nothing on a local disk waits behind 
 Runs: serving thread, which touches none of these mounts.
 Invariant: work is handed out only after its mount answered a probe. A dead mount holds one probe at a time, and not a
 worker for each repository on it; the rest fails at once, with the mount's name.
+Invariant: a mount that falls silent while work on it runs is found out in `LONG_S + PROBE_S`, and that work fails then,
+not at its own deadline of a minute or two: a search of it holds up every question about the root that it belongs to.
 """
 
 from __future__ import annotations
@@ -20,6 +22,10 @@ from gitwatchd.model.repository import Answers, Failed, Job, Probe, Result, Surv
 WORKERS = 4
 PROBE_S = 4.0
 """A server that takes longer to say how big its file system is is no use for a status."""
+LONG_S = 4.0
+"""Work on a mount that is not done after so long has that mount asked again whether it answers."""
+_PROBERS = 2
+"""Workers that ask this: the others may all be waiting for the mount in question."""
 PAUSE_S = 5.0
 """A mount that did not answer is not asked again for so long; requests that come meanwhile fail at once."""
 
@@ -33,6 +39,10 @@ class _Mount:
     probing: bool = False
     silent_until: float | None = None
     """Monotonic; None: it answers, or was never asked."""
+    running: dict[int, tuple[Job | Survey, OnResult]] = field(default_factory=dict)
+    """By the identity of the work."""
+    is_looked_after: bool = False
+    """It will be asked again, if work on it takes long."""
 
 
 class Remote:
@@ -41,8 +51,9 @@ class Remote:
         self._mount_of = mount_of
         self._type_of = type_of
         self.pool = Pool(loop, WORKERS, self._done, mount_of)
+        self._probers = Pool(loop, _PROBERS, self._looked, mount_of)
         self._mounts: dict[bytes, _Mount] = {}
-        self._running: dict[int, OnResult] = {}
+        self._mount_at_work: dict[int, _Mount] = {}
         """By the identity of the work."""
 
     def submit(self, work: Job | Survey, on_result: OnResult) -> None:
@@ -62,10 +73,14 @@ class Remote:
 
     def close(self) -> None:
         self.pool.close()
+        self._probers.close()
 
     def _done(self, work: Work, result: Result) -> None:
         if not isinstance(work, Probe):
-            self._running.pop(id(work))(result)
+            mount = self._mount_at_work.pop(id(work), None)
+            if mount is not None:  # it was not given up
+                _, on_result = mount.running.pop(id(work))
+                on_result(result)
             return
         mount = self._mounts[work.path]
         mount.probing = False
@@ -76,8 +91,38 @@ class Remote:
         mount.silent_until = None
         waiting, mount.waiting = mount.waiting, []
         for asked, on_result in waiting:
-            self._running[id(asked)] = on_result
+            mount.running[id(asked)] = asked, on_result
+            self._mount_at_work[id(asked)] = mount
             self.pool.submit(asked)
+        self._look_after(work.path, mount)
+
+    def _look_after(self, point: bytes, mount: _Mount) -> None:
+        if mount.running and not mount.is_looked_after:
+            mount.is_looked_after = True
+            began = set(mount.running)
+            self._loop.call_later(LONG_S, lambda: self._look(point, mount, began))
+
+    def _look(self, point: bytes, mount: _Mount, began: set[int]) -> None:
+        if began & mount.running.keys():
+            self._probers.submit(Probe(point, PROBE_S))
+        else:
+            mount.is_looked_after = False
+            self._look_after(point, mount)
+
+    def _looked(self, work: Work, result: Result) -> None:
+        point = place_of(work)
+        mount = self._mounts[point]
+        mount.is_looked_after = False
+        if isinstance(result, Answers):
+            self._look_after(point, mount)
+            return
+        mount.silent_until = time.monotonic() + PAUSE_S
+        given_up, mount.running = mount.running, {}
+        for number in given_up:
+            del self._mount_at_work[number]
+        self.pool.give_up([work for work, _ in given_up.values()], point)
+        mount.waiting += given_up.values()
+        self._fail(point, mount)
 
     def _fail(self, point: bytes, mount: _Mount) -> None:
         waiting, mount.waiting = mount.waiting, []
