@@ -70,7 +70,8 @@ def lies_below(path: bytes, directory: bytes) -> bool:
 
 
 def _is_remote(kind: str) -> bool:
-    return kind in REMOTE_TYPES or kind.startswith("fuse")
+    """`fuseblk`, too: a local disk, but served by a process that can die or hang. `fusectl` is the kernel's own."""
+    return kind in REMOTE_TYPES or (kind.startswith("fuse") and kind != "fusectl")
 
 
 def read_mounts() -> Mounts:

@@ -15,6 +15,8 @@ MOUNTINFO = rb"""22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda rw
 32 22 0:50 / /mnt/c rw - 9p drvfs rw
 33 22 0:51 / /over rw - tmpfs none rw
 34 33 0:52 / /over rw - fuse.sshfs host: rw
+36 22 0:54 / /sys/fs/fuse/connections rw - fusectl fusectl rw
+37 22 8:33 / /media/stick rw - fuseblk /dev/sdc1 rw
 35 22 0:53 / /odd\134name\012 rw - ext4 /dev/vdb rw
 """
 
@@ -30,6 +32,8 @@ MOUNTINFO = rb"""22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda rw
         (b"/mnt/c/cache", "9p", False),
         (b"/over", "fuse.sshfs", False),  # of two on one place the later one is seen
         (b"/odd\\name\n/x", "ext4", True),
+        (b"/sys/fs/fuse/connections", "fusectl", True),
+        (b"/media/stick/x", "fuseblk", False),
     ],
 )
 def test_what_file_system_a_path_lies_on(path: bytes, kind: str, local: bool) -> None:

@@ -100,16 +100,36 @@ class InquiryMethods:
         return tuple(found)
 
     def _linked_worktrees(self, location: Location) -> list[bytes]:
-        """Their git dirs; none where looking for them may hang."""
-        from gitwatchd.git.layout import check_way, linked_worktrees
+        """Their git dirs, without those that `_leading_away` tells of; none where looking for them may hang."""
+        return self._find_linked_worktrees(location)[0]
+
+    def _find_linked_worktrees(self, location: Location) -> tuple[list[bytes], list[reach.LeadsAway]]:
+        from gitwatchd.git.layout import check_way, find_linked_worktrees
 
         if not self._fleet.watcher.is_local(location.common_dir):
-            return []
+            return [], []
         try:
             check_way(location)
-            return linked_worktrees(location.common_dir)
-        except reach.LeadsAway:
+        except reach.LeadsAway as failure:
+            return [], [failure]
+        return find_linked_worktrees(location.common_dir)
+
+    def _leading_away(self, repository: Repository) -> list[str]:
+        """Why linked worktrees of it are not looked at: something on the way became a link onto a mount that may hang.
+        Asked anew each time: what is kept of the repository may be older than the link."""
+        from gitwatchd.analysis.unsaved import worktree_at
+
+        facts = repository.facts()
+        if facts is None or not facts.worktrees or not reach.is_kept_local():
             return []
+        git_dirs, away = self._find_linked_worktrees(repository.location)
+        for git_dir in git_dirs:
+            if self._remote_place_of(git_dir) is None:
+                try:
+                    worktree_at(git_dir)
+                except reach.LeadsAway as failure:
+                    away.append(failure)
+        return [failure.message for failure in away]
 
     def _worktree_of(self, git_dir: bytes, common_dir: bytes) -> RepoPath | None:
         """The linked worktree of that git dir (local), which becomes known; None when it is not there."""
@@ -120,7 +140,7 @@ class InquiryMethods:
             try:
                 top = worktree_at(git_dir)
             except reach.LeadsAway:
-                return None
+                return None  # `_leading_away` tells
             return None if top is None else find_worktree_top(self._fleet, top)
         if self._fleet.repository(place) is None:
             # Whether it is there is for a worker to find out.
@@ -166,6 +186,7 @@ class InquiryMethods:
                 _unsaved_to_wire(
                     repository, standing, findings.get(repository.path),
                     self._not_looked_for(repository, there) if repository.path in tellers else 0,
+                    self._leading_away(repository) if repository.path in tellers else [],
                 )
                 for repository, standing in there
             ]  # fmt: skip
@@ -405,7 +426,9 @@ def _first_of_each(repositories: Sequence[tuple[Repository, Standing]]) -> froze
     return frozenset(chosen.values())
 
 
-def _unsaved_to_wire(repository: Repository, standing: Standing, finding: object, not_looked_for: int) -> Wire:
+def _unsaved_to_wire(
+    repository: Repository, standing: Standing, finding: object, not_looked_for: int, leading_away: Sequence[str]
+) -> Wire:
     from gitwatchd.model.unsaved import Reason, Unsaved, reason_to_wire
 
     reasons = list(finding.reasons) if isinstance(finding, Unsaved) else []
@@ -418,6 +441,8 @@ def _unsaved_to_wire(repository: Repository, standing: Standing, finding: object
         reasons.append(
             Reason("unchecked", note=f"{not_looked_for} of its linked worktrees: name each to have it checked")
         )
+    told = {reason.note for reason in reasons}
+    reasons += [Reason("unchecked", note=note) for note in leading_away if note not in told]
     facts = repository.facts()
     return {
         "path": text_or_bytes(repository.path), "name": text_or_bytes(os.path.basename(repository.path)),

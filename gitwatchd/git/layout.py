@@ -187,19 +187,38 @@ def is_git_dir(path: bytes) -> bool:
 
 def linked_worktrees(common_dir: bytes) -> list[bytes]:
     """Git dirs of the linked worktrees that `git worktree list` shows, sorted; the main one is not one. Raises
-    LeadsAway."""
-    reach.check_links_in(common_dir + b"/worktrees")
+    LeadsAway, be it for one of many."""
+    git_dirs, away = find_linked_worktrees(common_dir)
+    if away:
+        raise away[0]
+    return git_dirs
+
+
+def find_linked_worktrees(common_dir: bytes) -> tuple[list[bytes], list[reach.LeadsAway]]:
+    """The same, and what of them cannot be looked at: one hides none of the others."""
+    try:
+        reach.check_if_link(common_dir + b"/worktrees")
+    except reach.LeadsAway as failure:
+        return [], [failure]
     try:
         names = sorted(os.listdir(common_dir + b"/worktrees"))
     except OSError as error:
         raise_if_exhausted(error)
-        return []
-    git_dirs = [common_dir + b"/worktrees/" + name for name in names]
-    for git_dir in git_dirs:
-        for name in (b"gitdir", b"HEAD", b"FETCH_HEAD"):
-            reach.check_if_link(git_dir + b"/" + name)
-    # git lists an entry, prunable or not, when its back pointer can be read.
-    return [git_dir for git_dir in git_dirs if os.path.isfile(git_dir + b"/gitdir")]
+        return [], []
+    git_dirs: list[bytes] = []
+    away: list[reach.LeadsAway] = []
+    for git_dir in (common_dir + b"/worktrees/" + name for name in names):
+        try:
+            reach.check_if_link(git_dir)
+            for name in (b"gitdir", b"HEAD", b"FETCH_HEAD"):
+                reach.check_if_link(git_dir + b"/" + name)
+        except reach.LeadsAway as failure:
+            away.append(failure)
+            continue
+        # git lists an entry, prunable or not, when its back pointer can be read.
+        if os.path.isfile(git_dir + b"/gitdir"):
+            git_dirs.append(git_dir)
+    return git_dirs, away
 
 
 def read_format(common_dir: bytes) -> RepositoryFormat:

@@ -728,6 +728,34 @@ def test_linked_worktrees_that_only_a_remote_git_dir_knows_are_said_to_be_unchec
         assert both == {"main": ["no_remote"], "w": ["uncommitted"]}
 
 
+@pytest.mark.parametrize("turned", ["w/.git", "main/.git/worktrees/w/gitdir", "main/.git/worktrees/w"])
+def test_a_linked_worktree_that_leads_onto_a_mount_is_said_to_be_unchecked_and_hides_no_other(
+    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount], turned: str
+) -> None:
+    """`main` alone, with nothing to say of `w`, would be the all-clear before it is deleted."""
+    namespace.require()
+    backing, root = tmp_path / "disk", tmp_path / "root"
+    backing.mkdir()
+    git = new_repository(root / "main", {"f": b"1\n"})
+    for name in ("w", "x"):
+        git("worktree", "add", "-q", "--detach", root / name)
+        (root / name / "new").write_bytes(b"")
+    daemon = start_daemon(before=namespace.entering())
+    mounts(daemon, backing, place)
+    with daemon.connect() as client:
+
+        def reasons() -> dict[str, set[str]]:
+            repos = client.call("unsaved", [str(git.path)])["repos"]
+            return {Path(repo["path"]).name: {reason["kind"] for reason in repo["reasons"]} for repo in repos}
+
+        assert reasons() == {"main": {"no_remote"}, "w": {"uncommitted"}, "x": {"uncommitted"}}
+        (root / turned).rename(backing / "moved")
+        (root / turned).symlink_to(place / "moved")
+        after = reasons()
+        assert "unchecked" in after["main"]
+        assert after["x"] >= {"uncommitted"}
+
+
 def test_a_prompt_in_a_git_dir_of_a_worktree_on_a_dead_mount(
     start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
 ) -> None:
