@@ -133,6 +133,9 @@ def run_git(
             f"git {what} did not end within {timeout_s:g} s",
             "see what it waits for: a slow disk or mount, or a filter driver",
         ) from None
+    except BaseException:
+        _end(child)
+        raise
     finally:
         with _running_lock:
             _running.discard(child)
@@ -225,7 +228,6 @@ def _collect(child: subprocess.Popen[bytes], stdin: bytes, timeout_s: float) -> 
             if not ready and left_s <= _LOOK_EVERY_S:
                 raise subprocess.TimeoutExpired(child.args, timeout_s)
             if not ready and _waits_for_a_fifo(child.pid):
-                _end(child)
                 raise EnvironmentFailure(
                     "git waits for a FIFO that stands in the place of one of its files", "find . -type p"
                 )
@@ -238,12 +240,9 @@ def _collect(child: subprocess.Popen[bytes], stdin: bytes, timeout_s: float) -> 
                 elif not (chunk := os.read(fd, _CHUNK_BYTES)):
                     poll.unregister(fd)
                     reading.discard(fd)
-                elif output.has_room(deadline - time.monotonic()):
-                    output.add(fd, chunk)
                 else:
-                    raise subprocess.TimeoutExpired(child.args, timeout_s)
+                    output.add(fd, chunk, deadline)
             if output.size > _MOST_OUTPUT_BYTES:
-                _end(child)
                 raise EnvironmentFailure(f"git says more than {_MOST_OUTPUT_BYTES >> 20} MiB")
         _close(child.stdin)
         _await_end(child, deadline)
@@ -270,8 +269,8 @@ def _say(fd: int, words: memoryview) -> memoryview:
 
 
 class _Output:
-    """What one git says, by descriptor. Of all that a process runs, one at a time may have said more than
-    `_SMALL_OUTPUT_BYTES`, and the others wait: what can be made to pile up does not grow with their number.
+    """What one git says, by descriptor. Of all that a process runs, one at a time may be saying more than
+    `_SMALL_OUTPUT_BYTES`, and the others wait: those that are ended for saying too much do not pile up.
 
     One block each that grows and is handed over as it is: 100 MB in pieces are there twice when they are joined, and
     pieces below the size that malloc maps may never go back to the system."""
@@ -290,13 +289,14 @@ class _Output:
         if self._is_large:
             self._large.release()
 
-    def has_room(self, timeout_s: float) -> bool:
+    def add(self, fd: int, chunk: bytes, deadline: float) -> None:
+        """`deadline`: monotonic seconds. Raises EnvironmentFailure when its turn has not come by then."""
         if self.size > _SMALL_OUTPUT_BYTES and not self._is_large:
-            self._is_large = self._large.acquire(timeout=max(0.0, timeout_s))
-            return self._is_large
-        return True
-
-    def add(self, fd: int, chunk: bytes) -> None:
+            self._is_large = self._large.acquire(timeout=max(0.0, deadline - time.monotonic()))
+            if not self._is_large:
+                raise EnvironmentFailure(
+                    f"git says more than {_SMALL_OUTPUT_BYTES >> 20} MiB, and another that does was not done in time"
+                )
         self._said[fd].write(chunk)
         self.size += len(chunk)
 

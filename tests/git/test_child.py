@@ -175,6 +175,20 @@ def test_an_answer_to_a_question_is_bounded_too(repository: Make, monkeypatch: p
         run_git(["cat-file", "--batch"], cwd=os.fsencode(git.path), timeout_s=30, stdin=oid)
 
 
+def test_whatever_goes_wrong_git_does_not_run_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> None:
+    fake_git(tmp_path / "bin", f"echo $$ > {tmp_path}/pid; echo said; exec sleep 600", monkeypatch)
+
+    def lack_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(child._Output, "add", lack_memory)
+    with pytest.raises(MemoryError):
+        run_git(["status"], cwd=b"/", timeout_s=60)
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
 def test_of_large_outputs_only_one_is_taken_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
@@ -190,7 +204,7 @@ def test_of_large_outputs_only_one_is_taken_at_a_time(
         runs = [threads.submit(say, "large") for _ in range(2)]
         wait_until(said.exists)
         assert say("small") == len("small\n")
-        with pytest.raises(GitTimedOut):
+        with pytest.raises(EnvironmentFailure, match="another that does"):
             say("large", timeout_s=0.5)
         assert said.read_text() == "large\n", "only one has got rid of its words"
         go_on.touch()
