@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gitwatchd.engine.events import Analysed, Busy, Changed, Discovered, Forgotten, Found, Level, Refused, Walked
+from gitwatchd.engine.repository import WALK_AGAIN_S
 from gitwatchd.git import reach
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Failed, Gone, Location, RepoPath, Result, Survey, Surveyed
@@ -238,10 +239,13 @@ class Watching:
 
         try:
             # A directory above may be a link by now.
-            reach.check(path)
-            reach.check(repository.location.git_dir)
+            if reach.is_kept_local():
+                # Not `check`, which would trust a look of a moment ago.
+                reach.follow(path)
+                reach.follow(repository.location.git_dir)
         except reach.LeadsAway as away:
-            if not repository.gone:
+            # It may have been away for the moment in which the link was made; a walk has a worker look.
+            if not repository.gone or time.monotonic() - repository.walked_at > WALK_AGAIN_S:
                 self._identities.pop(path, None)
                 self._fleet.watcher.note_led_away(path, away.mount)
                 self._fleet.feed(Changed(path, rewalk=True))

@@ -147,7 +147,7 @@ def check_way(location: Location) -> None:
     or its git dir may be a link by now, of which no event tells. Raises LeadsAway."""
     if reach.is_kept_local():
         for part in dict.fromkeys((location.path, location.git_dir, location.common_dir)):
-            reach.check(part)
+            reach.follow(part)  # `check` would trust a look of a moment ago
 
 
 def check_parts(location: Location) -> None:

@@ -485,6 +485,28 @@ def test_what_was_known_before_a_worker_had_to_look_is_not_gone_on_from(
         assert agrees(client, daemon, git.path)
 
 
+def test_what_was_gone_for_a_moment_and_leads_onto_a_mount_comes_back(
+    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
+) -> None:
+    namespace.require()
+    backing = tmp_path / "disk"
+    backing.mkdir()
+    git = new_repository(tmp_path / "root/r", {"a": b"1\n"})
+    _with_linked_worktree(git)
+    daemon = start_daemon(before=namespace.entering())
+    mount = mounts(daemon, backing, place)
+    with daemon.connect() as client:
+        assert agrees(client, daemon, git.path)
+        main = git.path.parent / "main"
+        main.rename(backing / "main")
+        assert not agrees(client, daemon, git.path)
+        mount.fall_silent()
+        main.symlink_to(place / "main")
+        client.call("status", [str(git.path)], {"wait_s": 8.0})
+        mount.answer_again()
+        wait_until(lambda: agrees(client, daemon, git.path), what="it is there again")
+
+
 def test_refs_beyond_a_link_onto_a_mount_are_not_taken_for_unchanged(
     start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
 ) -> None:
