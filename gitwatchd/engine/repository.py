@@ -88,8 +88,9 @@ class Repository:
         return self.walk_all or bool(self.new_directories)
 
     def may_be_watchable(self, now: float) -> bool:
-        """What kept it from being watched may be mended by now, and no walk is about to find out."""
-        rests = self.running is None and not self.needs_walk and not self.gone
+        """What kept it from being watched may be mended by now, and no walk is about to find out. One that is gone may
+        have been away only while the link was made that leads there now, onto a mount that tells nothing."""
+        rests = self.running is None and not self.needs_walk
         return rests and self.watch is not Watch.WATCHED and now - self.walked_at > WALK_AGAIN_S
 
     @property
