@@ -534,8 +534,12 @@ class Fleet:
 
     def _follow(self, path: RepoPath, outcome: Outcome) -> None:
         repository = self.engine.repositories.get(path)
-        watched = repository is not None and repository.watch is Watch.WATCHED
-        if repository and watched and self.is_local(repository.location) and isinstance(outcome, AnalysedOutcome):
+        if (
+            isinstance(outcome, AnalysedOutcome)
+            and repository is not None
+            and repository.watch is Watch.WATCHED
+            and self.is_local(repository.location)
+        ):
             self.increments.prime(repository.location, outcome, lambda: repository.outcome is outcome)
         else:
             # What was known before it lacks the changes that this analysis has taken in.

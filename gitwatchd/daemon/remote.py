@@ -39,10 +39,15 @@ class _Mount:
     probing: bool = False
     silent_until: float | None = None
     """Monotonic; None: it answers, or was never asked."""
-    running: dict[int, tuple[Job | Survey, OnResult]] = field(default_factory=dict)
-    """By the identity of the work."""
     is_looked_after: bool = False
     """It will be asked again, if work on it takes long."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    mount: _Mount
+    work: Job | Survey
+    on_result: OnResult
 
 
 class Remote:
@@ -53,8 +58,8 @@ class Remote:
         self.pool = Pool(loop, WORKERS, self._done, mount_of)
         self._probers = Pool(loop, _PROBERS, self._looked, mount_of)
         self._mounts: dict[bytes, _Mount] = {}
-        self._mount_at_work: dict[int, _Mount] = {}
-        """By the identity of the work."""
+        self._running: dict[int, _Running] = {}
+        """By the identity of the work; what was given up is no longer there."""
 
     def submit(self, work: Job | Survey, on_result: OnResult) -> None:
         """Ends in exactly one call of `on_result`, from the loop."""
@@ -77,10 +82,8 @@ class Remote:
 
     def _done(self, work: Work, result: Result) -> None:
         if not isinstance(work, Probe):
-            mount = self._mount_at_work.pop(id(work), None)
-            if mount is not None:  # it was not given up
-                _, on_result = mount.running.pop(id(work))
-                on_result(result)
+            if (running := self._running.pop(id(work), None)) is not None:
+                running.on_result(result)
             return
         mount = self._mounts[work.path]
         mount.probing = False
@@ -91,19 +94,21 @@ class Remote:
         mount.silent_until = None
         waiting, mount.waiting = mount.waiting, []
         for asked, on_result in waiting:
-            mount.running[id(asked)] = asked, on_result
-            self._mount_at_work[id(asked)] = mount
+            self._running[id(asked)] = _Running(mount, asked, on_result)
             self.pool.submit(asked)
         self._look_after(work.path, mount)
 
     def _look_after(self, point: bytes, mount: _Mount) -> None:
-        if mount.running and not mount.is_looked_after:
+        began = self._running_on(mount)
+        if began and not mount.is_looked_after:
             mount.is_looked_after = True
-            began = set(mount.running)
             self._loop.call_later(LONG_S, lambda: self._look(point, mount, began))
 
-    def _look(self, point: bytes, mount: _Mount, began: set[int]) -> None:
-        if began & mount.running.keys():
+    def _running_on(self, mount: _Mount) -> dict[int, _Running]:
+        return {number: running for number, running in self._running.items() if running.mount is mount}
+
+    def _look(self, point: bytes, mount: _Mount, began: dict[int, _Running]) -> None:
+        if any(self._running.get(number) is running for number, running in began.items()):
             self._probers.submit(Probe(point, PROBE_S))
         else:
             mount.is_looked_after = False
@@ -117,11 +122,11 @@ class Remote:
             self._look_after(point, mount)
             return
         mount.silent_until = time.monotonic() + PAUSE_S
-        given_up, mount.running = mount.running, {}
+        given_up = self._running_on(mount)
         for number in given_up:
-            del self._mount_at_work[number]
-        self.pool.give_up([work for work, _ in given_up.values()], point)
-        mount.waiting += given_up.values()
+            del self._running[number]
+        self.pool.give_up([running.work for running in given_up.values()], point)
+        mount.waiting += [(running.work, running.on_result) for running in given_up.values()]
         self._fail(point, mount)
 
     def _fail(self, point: bytes, mount: _Mount) -> None:

@@ -15,7 +15,6 @@ import time
 from typing import TYPE_CHECKING
 
 from gitwatchd.engine.events import Analysed, Busy, Changed, Discovered, Forgotten, Found, Level, Refused, Walked
-from gitwatchd.engine.repository import WALK_AGAIN_S
 from gitwatchd.git import reach
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Failed, Gone, Location, RepoPath, Result, Survey, Surveyed
@@ -244,11 +243,9 @@ class Watching:
                 reach.follow(path)
                 reach.follow(repository.location.git_dir)
         except reach.LeadsAway as away:
-            # It may have been away for the moment in which the link was made; a walk has a worker look.
-            if not repository.gone or time.monotonic() - repository.walked_at > WALK_AGAIN_S:
+            if not repository.gone:
                 self._identities.pop(path, None)
-                self._fleet.watcher.note_led_away(path, away.mount)
-                self._fleet.feed(Changed(path, rewalk=True))
+                self._fleet.on_led_away(path, away.mount)
             return
         known = self._identities.get(path)
         if repository.gone:

@@ -241,10 +241,10 @@ class Engine:
             self._walking -= 1
         repository.walked_at = now
         repository.location = event.location
+        if repository.gone or repository.watch is not Watch.WATCHED:
+            repository.whole = True  # what happened while no event told is in nobody's list of changes
         if repository.gone:
             repository.outcome, repository.gone_shown = None, False
-        if repository.watch is not Watch.WATCHED:
-            repository.whole = True  # what happened while no event told is in nobody's list of changes
         repository.watch, repository.watch_reason, repository.watch_hint = event.watch, event.reason, event.hint
         # What happened in those directories before their watches were in place raised no event: an outcome whose work
         # began before now proves nothing about them.

@@ -91,7 +91,8 @@ class Repository:
         """What kept it from being watched may be mended by now, and no walk is about to find out. One that is gone may
         have been away only while the link was made that leads there now, onto a mount that tells nothing."""
         rests = self.running is None and not self.needs_walk
-        return rests and self.watch is not Watch.WATCHED and now - self.walked_at > WALK_AGAIN_S
+        unwatched = self.gone or self.watch is not Watch.WATCHED
+        return rests and unwatched and now - self.walked_at > WALK_AGAIN_S
 
     @property
     def analysing_blindly(self) -> bool:

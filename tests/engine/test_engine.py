@@ -21,7 +21,7 @@ from gitwatchd.engine.events import (
 )
 from gitwatchd.engine.repository import LONGEST_QUIET_WAIT_S, QUIET_S, WALK_AGAIN_S
 from gitwatchd.model.report import State, Watch
-from gitwatchd.model.repository import RepoPath
+from gitwatchd.model.repository import Gone, RepoPath
 from tests.engine.play import (
     BY_GIT_A,
     CLEAN,
@@ -488,6 +488,17 @@ def test_what_could_not_be_watched_is_walked_again_when_asked_after_a_pause(play
     play >> analysed(A) << Complete(Q)
     assert play[A].current
     play.later(WALK_AGAIN_S + 1) >> asked(Q, A) << Complete(Q)
+
+
+def test_what_is_gone_is_walked_again_when_asked_after_a_pause(play: Play) -> None:
+    settle(play, A)
+    play >> analysed(A, Gone()) << Publish(A)
+    play >> asked(Q, A) << Complete(Q)
+    play.later(WALK_AGAIN_S + 1) >> asked(Q, A) << Walk(A, EVERYTHING)
+    play >> analysed(A, Gone()) << Complete(Q)
+    play.later(WALK_AGAIN_S + 1) >> asked(Q, A) << Walk(A, EVERYTHING)
+    play >> walked(A) << Analyse(A, whole=True)
+    play >> analysed(A) << Complete(Q) << Publish(A)
 
 
 # ---- no event costs O(all)

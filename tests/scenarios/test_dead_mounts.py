@@ -175,6 +175,19 @@ def mounts() -> Iterator[Callable[[Daemon, Path, Path], Mount]]:
             one.end()
 
 
+Mounted = tuple[Daemon, Mount, Path]
+
+
+@pytest.fixture
+def mounted(start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]) -> Mounted:
+    """A daemon that knows nothing yet, a mount at `place` that answers, and what that shows."""
+    namespace.require()
+    backing = tmp_path / "disk"
+    backing.mkdir()
+    daemon = start_daemon(before=namespace.entering())
+    return daemon, mounts(daemon, backing, place), backing
+
+
 def _tasks(where: str) -> list[tuple[str, str, int]]:
     """Name, state and parent of the processes or threads that a glob below /proc stands for."""
     tasks = []
@@ -464,15 +477,11 @@ TURNED: dict[str, tuple[Callable[[Git], object], str]] = {
 
 
 def test_what_was_known_before_a_worker_had_to_look_is_not_gone_on_from(
-    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
+    tmp_path: Path, place: Path, mounted: Mounted
 ) -> None:
     """That analysis has taken the change of `a`, of which no other will hear."""
-    namespace.require()
-    backing = tmp_path / "disk"
-    backing.mkdir()
+    daemon, _, backing = mounted
     git = new_repository(tmp_path / "root/r", {"a": b"1\n", "b": b"1\n"})
-    daemon = start_daemon(before=namespace.entering())
-    mounts(daemon, backing, place)
     with daemon.connect() as client:
         assert agrees(client, daemon, git.path)
         (git.path / "b").write_bytes(b"22\n")
@@ -486,15 +495,11 @@ def test_what_was_known_before_a_worker_had_to_look_is_not_gone_on_from(
 
 
 def test_what_was_gone_for_a_moment_and_leads_onto_a_mount_comes_back(
-    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
+    tmp_path: Path, place: Path, mounted: Mounted
 ) -> None:
-    namespace.require()
-    backing = tmp_path / "disk"
-    backing.mkdir()
+    daemon, mount, backing = mounted
     git = new_repository(tmp_path / "root/r", {"a": b"1\n"})
     _with_linked_worktree(git)
-    daemon = start_daemon(before=namespace.entering())
-    mount = mounts(daemon, backing, place)
     with daemon.connect() as client:
         assert agrees(client, daemon, git.path)
         main = git.path.parent / "main"
@@ -508,16 +513,12 @@ def test_what_was_gone_for_a_moment_and_leads_onto_a_mount_comes_back(
 
 
 def test_refs_beyond_a_link_onto_a_mount_are_not_taken_for_unchanged(
-    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount]
+    tmp_path: Path, place: Path, mounted: Mounted
 ) -> None:
-    namespace.require()
-    backing = tmp_path / "disk"
-    backing.mkdir()
+    daemon, _, backing = mounted
     git = new_repository(tmp_path / "root/r", {"a": b"1\n"})
     git("checkout", "-qb", "x/y")
     tree = git("rev-parse", "HEAD^{tree}").strip()
-    daemon = start_daemon(before=namespace.entering())
-    mounts(daemon, backing, place)
     with daemon.connect() as client:
         assert agrees(client, daemon, git.path)
         _turn(git.path / ".git/refs/heads/x", place / "x", backing / "x")
@@ -530,20 +531,17 @@ def test_refs_beyond_a_link_onto_a_mount_are_not_taken_for_unchanged(
 
 @pytest.mark.parametrize("while_silent", [True, False], ids=["silent", "alive"])
 def test_what_is_watched_and_turned_onto_a_dead_mount_hangs_nobody(
-    start_daemon: Start, tmp_path: Path, place: Path, mounts: Callable[[Daemon, Path, Path], Mount], while_silent: bool
+    tmp_path: Path, place: Path, mounted: Mounted, while_silent: bool
 ) -> None:
     """Neither the daemon, nor a git child until its deadline."""
-    namespace.require()
-    backing, root = tmp_path / "disk", tmp_path / "root"
-    backing.mkdir()
+    daemon, mount, backing = mounted
+    root = tmp_path / "root"
     turned: dict[str, Path] = {}
     for how, (prepare, _) in TURNED.items():
         git = new_repository(root / how.replace(" ", "_") / "in/r", {"d/f": b"1\n", "top": b"1\n"})
         prepare(git)
         turned[how] = git.path
     others = [new_repository(root / f"r{number}", {"d/f": b"1\n"}).path for number in range(3)]
-    daemon = start_daemon(before=namespace.entering())
-    mount = mounts(daemon, backing, place)
 
     def edit(content: bytes) -> None:
         for path in turned.values():
