@@ -68,6 +68,18 @@ def repository(tmp_path: Path) -> Callable[..., Git]:
 
 
 @pytest.fixture
+def dead() -> Iterator[bytes]:
+    """A mount point of which this process keeps away; nothing is mounted there, so looking would say: not there."""
+    from gitwatchd.git import reach
+    from gitwatchd.mounts import Mounts
+
+    mounts = Mounts({b"/": "ext4", b"/srv/dead": "nfs4", b"/srv/alive": "ext4"})
+    reach.keep_local(lambda: mounts)
+    yield b"/srv/dead"
+    reach.keep_local(None)
+
+
+@pytest.fixture
 def start_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """`start_daemon(*arguments, env=..., before=...)`: a daemon with its state below tmp_path (kept when it ends).
 

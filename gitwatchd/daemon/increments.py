@@ -67,6 +67,13 @@ def told(unfollowed: Aspect) -> str:
     return next(words for aspect, words in _TOLD.items() if aspect & unfollowed)
 
 
+def _summary(reason: Exception) -> str:
+    """For `doctor`, which counts: without paths."""
+    if isinstance(reason, LeadsAway):
+        return "it leads onto a mount that may not answer"
+    return str(reason).splitlines()[0].partition(":")[0][:60]
+
+
 class _Followed:
     __slots__ = ("config", "facts", "location", "objects", "state")
 
@@ -196,13 +203,13 @@ class Increments:
                 yield None
             self._see_index(path, followed.state, work)
             entries, facts = self._complete(followed, facts, work)
-        except LeadsAway:
+        except LeadsAway as away:
             self._see_index(path, followed.state, work)
-            self._drop(path, "it leads onto a mount that may not answer")
+            self._drop(path, _summary(away))
             raise
         except (Inexact, EnvironmentFailure, OSError, RecursionError) as reason:  # a thousand directories deep
             self._see_index(path, followed.state, work)
-            self._drop(path, str(reason).splitlines()[0].partition(":")[0][:60])
+            self._drop(path, _summary(reason))
             raise Inexact(str(reason)) from None
         except BaseException:  # let go of between two slices, too: what is half advanced is no state to go on from
             self._drop(path, "a bug")
@@ -362,5 +369,5 @@ class Increments:
         self._followed[path] = _Followed(location, config, objects, state, outcome.facts)
 
     def _note_reason(self, path: RepoPath, reason: Exception) -> None:
-        self.reasons[str(reason).splitlines()[0][:60]] += 1
+        self.reasons[_summary(reason)] += 1
         _log.debug("%r is not followed: %s", path, reason)

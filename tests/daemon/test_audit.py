@@ -10,9 +10,11 @@ import pytest
 
 from gitwatchd.daemon.audit import Audit, runs_on_battery
 from gitwatchd.engine.repository import Repository
+from gitwatchd.git import reach
 from gitwatchd.loop import Loop
 from gitwatchd.model.report import Facts
 from gitwatchd.model.repository import Analysed, Failed, Location, Outcome, RepoPath
+from gitwatchd.mounts import Mounts
 
 CLEAN = b"# branch.oid (initial)\0# branch.head main\0"
 MODIFIED = CLEAN + b"1 .M N... 100644 100644 100644 " + b"0" * 40 + b" " + b"0" * 40 + b" file\0"
@@ -80,6 +82,24 @@ def test_a_file_with_another_name_can_change_unreported(fleet: Fleet, audit: Aud
     audit.look()
     repository = answer(fleet, Analysed(Facts(), MODIFIED))
     assert (audit.done, audit.wrong, audit.unreported, fleet.distrusted) == (1, 0, 1, [repository])
+
+
+def test_a_file_is_not_looked_at_through_a_link_onto_a_mount_that_may_hang(
+    fleet: Fleet, audit: Audit, tmp_path: Path
+) -> None:
+    (tmp_path / "mount").mkdir()
+    (tmp_path / "mount/file").write_bytes(b"1")
+    os.link(tmp_path / "mount/file", tmp_path / "mount/other name")
+    for name in ("one", "other"):
+        (tmp_path / name).symlink_to("mount")
+    mounts = Mounts({b"/": "ext4", os.fsencode(tmp_path / "mount"): "nfs4"})
+    reach.keep_local(lambda: mounts)
+    try:
+        audit.look()
+        answer(fleet, Analysed(Facts(), MODIFIED))
+    finally:
+        reach.keep_local(None)
+    assert (audit.wrong, audit.unreported) == (1, 0)
 
 
 def test_a_repository_that_moved_on_meanwhile_says_nothing(fleet: Fleet, audit: Audit) -> None:

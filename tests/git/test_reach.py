@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,15 +79,6 @@ def test_it_stops_where_it_may_hang(top: bytes, path: bytes, leads_to: bytes) ->
 
 
 # ---- what a process keeps away from
-
-
-@pytest.fixture
-def dead() -> Iterator[bytes]:
-    """A mount point of which the process keeps away; nothing is mounted there, so looking would say: not there."""
-    mounts = Mounts({b"/": "ext4", b"/srv/dead": "nfs4", b"/srv/alive": "ext4"})
-    reach.keep_local(lambda: mounts)
-    yield b"/srv/dead"
-    reach.keep_local(None)
 
 
 def test_a_path_that_leads_away_is_refused(top: bytes, dead: bytes) -> None:
