@@ -107,8 +107,12 @@ def _gitlinks(location: Location, deadline: float) -> list[bytes]:
             return index.gitlinks()
     except IndexDamaged:
         pass  # by our reading; git may be of another mind
-    answer = run_git(("ls-files", "--stage", "-z"), cwd=location.path, timeout_s=max(0.0, deadline - time.monotonic()))
-    if answer.returncode:
-        return []  # an index that git cannot read: its status runs nothing either
-    entries = (entry.partition(b"\t") for entry in answer.stdout.split(b"\0"))
-    return [name for fields, _, name in entries if fields.startswith(b"160000 ")]
+    found: list[bytes] = []
+
+    def take(entry: bytes) -> None:
+        if entry.startswith(b"160000 "):
+            found.append(entry.partition(b"\t")[2])
+
+    left_s = max(0.0, deadline - time.monotonic())
+    answer = run_git(("ls-files", "--stage", "-z"), cwd=location.path, timeout_s=left_s, take_record=take)
+    return [] if answer.returncode else found  # an index that git cannot read: its status runs nothing either

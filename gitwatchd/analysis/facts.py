@@ -11,6 +11,7 @@ HEAD moves meanwhile.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -235,13 +236,20 @@ def _with_tallies(facts: Facts, location: Location, index: Index | None) -> Fact
 
 def _tallies_by_git(location: Location) -> tuple[int, int, int, int]:
     """Entries, skip-worktree, assume-unchanged, gitlinks; a sparse index counts as what it stands for."""
-    answer = run_git(["ls-files", "--full-name", "-v", "-s", "-z", ":/"], cwd=location.path, timeout_s=_GIT_TIMEOUT_S)
+    tags: Counter[bytes] = Counter()
+    links: set[bytes] = set()
+
+    def take(entry: bytes) -> None:
+        tags[entry[:1]] += 1
+        if entry[2:8] == b"160000":
+            links.add(entry.partition(b"\t")[2])
+
+    listing = ("ls-files", "--full-name", "-v", "-s", "-z", ":/")
+    answer = run_git(listing, cwd=location.path, timeout_s=_GIT_TIMEOUT_S, take_record=take)
     if answer.returncode:
         raise EnvironmentFailure(answer.stderr.decode(errors="replace").strip())
-    lines = answer.stdout.split(b"\0")[:-1]
-    links = {line.partition(b"\t")[2] for line in lines if line[2:8] == b"160000"}
-    skipped = sum(line[:1] in b"Ss" for line in lines)
-    return len(lines), skipped, sum(line[:1].islower() for line in lines), len(links)
+    assumed = sum(count for tag, count in tags.items() if tag.islower())
+    return tags.total(), tags[b"S"] + tags[b"s"], assumed, len(links)
 
 
 def _ident(config: RepositoryConfig) -> bytes | None:

@@ -174,7 +174,9 @@ def _is_nested_repository(directory: bytes) -> bool:
 
 
 def _ls_files(location: Location, *arguments: str | bytes) -> list[bytes]:
-    answer = run_git(("ls-files", "-z", *arguments), cwd=location.path, timeout_s=_GIT_TIMEOUT_S)
+    listed: list[bytes] = []
+    asked = ("ls-files", "-z", *arguments)
+    answer = run_git(asked, cwd=location.path, timeout_s=_GIT_TIMEOUT_S, take_record=listed.append)
     if answer.returncode:
         raise EnvironmentFailure(answer.stderr.decode(errors="replace").strip())
-    return answer.stdout.split(b"\0")[:-1]
+    return listed

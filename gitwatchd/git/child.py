@@ -19,7 +19,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -41,6 +41,8 @@ _LOOK_EVERY_S = 1.0
 _MOST_OUTPUT_BYTES = 1 << 27
 """A million paths. A few megabytes of index can stand for a terabyte of names."""
 _SMALL_OUTPUT_BYTES = 1 << 24
+_LONGEST_RECORD_BYTES = 1 << 20
+"""Of what is taken record by record. A path of more than 4 KiB cannot be opened, but can stand in an index."""
 _MOST_DATA_BYTES = 1 << 32
 """Of a sealed git's own memory, files that it maps not counted: an index of 10 million entries takes half of it. An
 object of a megabyte can stand for a terabyte of zeros."""
@@ -85,6 +87,7 @@ def run_git(
     refresh_index: bool = False,
     ceiling: bytes | None = None,
     stdin: bytes = b"",
+    take_record: Callable[[bytes], None] | None = None,
     programs: Programs = Programs.GIT_ALONE,
     about: About = About.REPOSITORY,
 ) -> GitAnswer:
@@ -93,8 +96,10 @@ def run_git(
     `index_file` is read instead of the repository's own; `refresh_index` lets git write that file back (it
     needs `index_file`: the user's index is never written). `ceiling`: git looks for the repository no higher
     than below this directory (without it a damaged `.git` in `cwd` makes git answer for the repository around
-    it). `programs`: what git may start; where the kernel cannot keep it from more, nobody does (`seal_obstacle`).
-    `about`: what is asked.
+    it). `take_record` is given each record of standard output (`-z`; without its NUL) as git says it, and the
+    answer's `stdout` is empty: of a million paths only those are in memory that the caller keeps. What was taken
+    counts for nothing when this raises or git fails. `programs`: what git may start; where the kernel cannot keep
+    it from more, nobody does (`seal_obstacle`). `about`: what is asked.
     Raises GitMissing; GitTimedOut when `timeout_s` passes, with git and what it started ended;
     EnvironmentFailure when `cwd` cannot be entered or no process can be made.
     """
@@ -125,7 +130,7 @@ def run_git(
         with suppress(OSError, ValueError):  # it ended already; or somebody allows us even less
             resource.prlimit(child.pid, resource.RLIMIT_DATA, (_MOST_DATA_BYTES, _MOST_DATA_BYTES))
     try:
-        stdout, stderr = _collect(child, stdin, timeout_s)
+        stdout, stderr = _collect(child, stdin, take_record, timeout_s)
     except subprocess.TimeoutExpired:
         _end(child)
         what = " ".join(a if isinstance(a, str) else shown(a) for a in arguments[:2])
@@ -208,7 +213,9 @@ def _start(
         raise EnvironmentFailure(f"git does not start in {shown(cwd)}: {error.strerror}") from error
 
 
-def _collect(child: subprocess.Popen[bytes], stdin: bytes, timeout_s: float) -> tuple[bytes, bytes]:
+def _collect(
+    child: subprocess.Popen[bytes], stdin: bytes, take_record: Callable[[bytes], None] | None, timeout_s: float
+) -> tuple[bytes, bytes]:
     """What it says. `communicate` knows no bound, and, given a timeout, waits for the end of a child in sleeps of up to
     50 ms, which a git of 2 ms feels."""
     deadline = time.monotonic() + timeout_s
@@ -221,6 +228,7 @@ def _collect(child: subprocess.Popen[bytes], stdin: bytes, timeout_s: float) -> 
         os.set_blocking(child.stdin.fileno(), False)
         poll.register(child.stdin, select.POLLOUT)
     unsaid = memoryview(stdin)
+    records = None if take_record is None else _Records(take_record)
     with _Output(reading) as output:
         while reading:
             left_s = deadline - time.monotonic()  # also while output comes without end
@@ -240,9 +248,12 @@ def _collect(child: subprocess.Popen[bytes], stdin: bytes, timeout_s: float) -> 
                 elif not (chunk := os.read(fd, _CHUNK_BYTES)):
                     poll.unregister(fd)
                     reading.discard(fd)
+                elif records is not None and fd == pipes[0].fileno():
+                    records.add(chunk)
                 else:
                     output.add(fd, chunk, deadline)
-            if output.size > _MOST_OUTPUT_BYTES:
+            said_bytes = output.size + (records.size if records is not None else 0)
+            if said_bytes > _MOST_OUTPUT_BYTES:
                 raise EnvironmentFailure(f"git says more than {_MOST_OUTPUT_BYTES >> 20} MiB")
         _close(child.stdin)
         _await_end(child, deadline)
@@ -302,6 +313,25 @@ class _Output:
 
     def of(self, fd: int) -> bytes:
         return self._said[fd].getvalue()
+
+
+class _Records:
+    """What one git says on its standard output, where somebody takes it record by record."""
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self.size = 0
+        self._take = take
+        self._begun = b""
+        """A record whose end has not been said."""
+
+    def add(self, chunk: bytes) -> None:
+        """Raises EnvironmentFailure, and whatever the taker raises."""
+        self.size += len(chunk)
+        *ended, self._begun = (self._begun + chunk).split(b"\0")
+        for record in ended:
+            self._take(record)
+        if len(self._begun) > _LONGEST_RECORD_BYTES:
+            raise EnvironmentFailure(f"git names a path of more than {_LONGEST_RECORD_BYTES >> 10} KiB")
 
 
 def _waits_for_a_fifo(pid: int) -> bool:

@@ -76,17 +76,20 @@ def _check_links(top: bytes, directories: Iterable[bytes]) -> None:
 def _read_tracked(location: Location, index: Index) -> tuple[frozenset[bytes], frozenset[bytes]]:
     if index.inexact is None:
         return frozenset(index.tracked_directories()), frozenset(index.gitlinks())
-    answer = run_git(["ls-files", "-z", "--stage", "--sparse"], cwd=location.path, timeout_s=_LIST_TIMEOUT_S)
-    if answer.returncode:
-        raise EnvironmentFailure(f"git ls-files: {answer.stderr.decode(errors='replace').partition(chr(10))[0]}")
     directories, gitlinks = {b""}, set()
-    for line in answer.stdout.split(b"\0")[:-1]:
-        stage, _, name = line.partition(b"\t")
+
+    def take(entry: bytes) -> None:
+        stage, _, name = entry.partition(b"\t")
         if stage.startswith(b"160000"):
             gitlinks.add(name)
         name = name.rstrip(b"/") if not stage.startswith(b"040000") else name + b"x"
         while (name := name.rpartition(b"/")[0]) and name not in directories:
             directories.add(name)
+
+    listing = ("ls-files", "-z", "--stage", "--sparse")
+    answer = run_git(listing, cwd=location.path, timeout_s=_LIST_TIMEOUT_S, take_record=take)
+    if answer.returncode:
+        raise EnvironmentFailure(f"git ls-files: {answer.stderr.decode(errors='replace').partition(chr(10))[0]}")
     return frozenset(directories), frozenset(gitlinks)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -209,6 +210,66 @@ def test_of_large_outputs_only_one_is_taken_at_a_time(
         assert said.read_text() == "large\n", "only one has got rid of its words"
         go_on.touch()
         assert [each.result() for each in runs] == [4_000_000] * 2
+
+
+def test_records_are_taken_as_they_come_and_not_kept(repository: Make) -> None:
+    git = repository({f"{number:03}": b"" for number in range(700)})
+    where, long = os.fsencode(git.path), b"l" * 251
+    oid = git("hash-object", "-w", "--stdin").strip()
+    git(
+        "update-index",
+        "-z",
+        "--index-info",
+        stdin=b"".join(b"100644 %s\t%s%04d\0" % (oid, long, n) for n in range(2000)),
+    )
+    taken: list[bytes] = []
+    answer = run_git(["ls-files", "-z"], cwd=where, timeout_s=30, take_record=taken.append)
+    assert taken == [b"%03d" % n for n in range(700)] + [b"%s%04d" % (long, n) for n in range(2000)]
+    assert (answer.returncode, answer.stdout) == (0, b"")
+    # What is complained of is in the answer all the same.
+    refused = run_git(["ls-files", "-z", "--wrong"], cwd=where, timeout_s=30, take_record=taken.append)
+    assert refused.returncode == 129 and b"wrong" in refused.stderr and len(taken) == 2700
+
+
+def test_records_without_end_and_one_without_end_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "_MOST_OUTPUT_BYTES", 1 << 22)
+    for program, message in (("cat /dev/zero", "says more than 4 MiB"), ("yes", "a path of more than 1024 KiB")):
+        fake_git(tmp_path / "bin", f"echo $$ > {tmp_path}/pid; exec {program}", monkeypatch)
+        with pytest.raises(EnvironmentFailure, match=message):
+            run_git(["ls-files"], cwd=b"/", timeout_s=30, take_record=lambda _: None)
+        assert not alive(int((tmp_path / "pid").read_text()))
+
+
+def test_a_million_paths_are_not_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do they wait for another git that says much."""
+    monkeypatch.setattr(child, "_SMALL_OUTPUT_BYTES", 1 << 16)
+    fake_git(tmp_path / "bin", "yes 12345678901234567890 | head -c 64000000 | tr '\\n' '\\0'", monkeypatch)
+    counted = 0
+
+    def count(_: bytes) -> None:
+        nonlocal counted
+        counted += 1
+
+    tracemalloc.start()
+    try:
+        with child._Output._large:
+            run_git(["ls-files"], cwd=b"/", timeout_s=60, take_record=count)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert counted == 64_000_000 // 21
+    assert peak < 4 << 20
+
+
+def test_whatever_the_taker_raises_git_does_not_run_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_git(tmp_path / "bin", f"echo $$ > {tmp_path}/pid; printf 'said\\0'; exec sleep 600", monkeypatch)
+
+    def refuse(record: bytes) -> None:
+        raise ValueError(record)
+
+    with pytest.raises(ValueError, match="said"):
+        run_git(["ls-files"], cwd=b"/", timeout_s=60, take_record=refuse)
+    assert not alive(int((tmp_path / "pid").read_text()))
 
 
 def test_output_closed_long_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
