@@ -559,3 +559,77 @@ def test_a_directory_under_the_name_of_a_file_in_conflict_comes_to_hold_tracked_
     expect_git_s(client, git)
     git("rm", "-q", "--cached", "b/one")
     expect_git_s(client, git)
+
+
+@pytest.mark.parametrize("made", ["while watched", "before"])
+@pytest.mark.parametrize("part", ["packed-refs", "refs", "info", "index"])
+def test_what_is_at_the_end_of_a_link_in_the_git_dir_of_a_submodule(
+    client: Client, git: Git, part: str, made: str
+) -> None:
+    """Seeds 2400063 and 2400224: events of that end tell nothing of the submodule."""
+    inner = Git(git.path / "inner")
+    inner.path.mkdir()
+    inner("init", "-q")
+    write(inner.path / "tracked", b"1\n")
+    write(inner.path / "noise.o", b"")
+    inner("add", "tracked")
+    inner("commit", "-qm", "inner")
+    inner("pack-refs", "--all")
+    write(inner.path / ".git/info/exclude", b"*.o\n")
+    git("submodule", "--quiet", "add", "./inner")
+    git("submodule", "--quiet", "absorbgitdirs")
+    git("commit", "-qm", "inner")
+    if made == "while watched":
+        expect_git_s(client, git)
+    place, end = git.path / ".git/modules/inner" / part, git.path / f"elsewhere-{part}"
+    place.rename(end)
+    place.symlink_to(end)
+    expect_git_s(client, git)
+    write(git.path / "untracked", b"")
+    expect_git_s(client, git)
+    before = ask_judge(git.path)
+    if part == "info":
+        write(end / "exclude", b"")
+    elif part == "refs":
+        (end / "heads").rename(git.path / ".git/were-heads")
+        write(end / "heads/main", b"0" * 39 + b"1\n")
+    else:
+        write(end, b"no such thing\n")
+    assert ask_judge(git.path) != before
+    expect_git_s(client, git)
+
+
+def test_a_repository_in_the_place_of_a_tracked_file_whose_packed_refs_are_a_link(client: Client, git: Git) -> None:
+    """It is a submodule to git once it has a commit, and a file that was deleted before."""
+    (git.path / "top").unlink()
+    inner = Git(git.path / "top")
+    inner.path.mkdir()
+    inner("init", "-q")
+    inner("commit", "-q", "--allow-empty", "-m", "inner")
+    inner("pack-refs", "--all")
+    end = git.path / "elsewhere"
+    (inner.path / ".git/packed-refs").rename(end)
+    (inner.path / ".git/packed-refs").symlink_to(end)
+    expect_git_s(client, git)
+    before = ask_judge(git.path)
+    end.write_bytes(b"")
+    assert ask_judge(git.path) != before
+    expect_git_s(client, git)
+
+
+def test_the_objects_of_a_submodule_leave_and_return(client: Client, git: Git) -> None:
+    """Without them it is no repository."""
+    inner = Git(git.path / "inner")
+    inner.path.mkdir()
+    inner("init", "-q")
+    inner("commit", "-q", "--allow-empty", "-m", "inner")
+    git("submodule", "--quiet", "add", "./inner")
+    git("submodule", "--quiet", "absorbgitdirs")
+    git("commit", "-qm", "inner")
+    expect_git_s(client, git)
+    objects = git.path / ".git/modules/inner/objects"
+    objects.rename(objects.with_name("were-objects"))
+    assert ask_judge(git.path).exit
+    expect_git_s(client, git)
+    objects.with_name("were-objects").rename(objects)
+    expect_git_s(client, git)

@@ -191,6 +191,7 @@ class RepositoryWalk:
                 for own in dict.fromkeys((nested.git_dir, nested.common_dir)):
                     self._add(own, Role.MODULE, prefix + relative + b"/")
                     self._add_recursively(own + b"/refs", Role.MODULE, prefix + relative + b"/")
+                _refuse_links(nested)
             if relative not in tree.tracked:
                 # It was an ordinary directory until now.
                 self._watch.table.withdraw(path, self._watch, Role.WORKTREE)
@@ -224,6 +225,7 @@ class RepositoryWalk:
             self._add(directory, Role.MODULE, prefix)
         for refs in dict.fromkeys((git_dir + b"/refs", common_dir + b"/refs", common_dir + b"/reftable")):
             self._add_recursively(refs, Role.MODULE, prefix)
+        _refuse_links(submodule)
         # Where another module may take its place, between it and our own git dir.
         above = git_dir.rpartition(b"/")[0]
         while above.startswith(self._location.common_dir + b"/"):
@@ -245,12 +247,6 @@ class RepositoryWalk:
 
     def _watch_git_directories(self) -> None:
         git_dir, common_dir = self._location.git_dir, self._location.common_dir
-        parts = [
-            common_dir + b"/" + name for name in (*NEVER_LINKS, b"logs/refs", b"logs/refs/stash") if name != b"index"
-        ]
-        for part in (*parts, git_dir + b"/index"):
-            if os.path.islink(part):
-                raise _is_out_of_sight(part)
         self._add(git_dir, Role.GIT_DIR, b"")
         if common_dir != git_dir:
             self._add(common_dir, Role.COMMON_DIR, b"")
@@ -260,6 +256,7 @@ class RepositoryWalk:
             self._add_recursively(own + b"/reftable", Role.REFS)
         for logs in (common_dir + b"/logs", common_dir + b"/logs/refs"):
             self._add(logs, Role.LOGS, logs + b"/")
+        _refuse_links(self._location, b"logs/refs", b"logs/refs/stash")
         for name in (b"rebase-merge", b"rebase-apply", b"sequencer"):
             self._add(git_dir + b"/" + name, Role.ACTION, b"")
         self._add(common_dir + b"/worktrees", Role.WORKTREES, b"")
@@ -295,6 +292,15 @@ class RepositoryWalk:
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
+
+
+def _refuse_links(location: Location, *more: bytes) -> None:
+    """Raises OSError where a part of a git dir, our own or a submodule's, lies elsewhere. To be called once that is
+    watched: what becomes a link later has an event."""
+    for name in (*NEVER_LINKS, *more):
+        part = (location.git_dir if name == b"index" else location.common_dir) + b"/" + name
+        if os.path.islink(part):
+            raise _is_out_of_sight(part)
 
 
 def _is_out_of_sight(path: bytes) -> OSError:
