@@ -30,6 +30,10 @@ _READ_BYTES = 1 << 16
 """Buffers from 128 KB on are mapped and unmapped each time, which costs as much as the rest of a call."""
 
 
+_NOBODY = (1 << 32) - 1
+"""The user at the other end of what is not connected."""
+
+
 class DaemonSilent(DaemonUnavailable):
     """Something listens but did not answer in time: to start another daemon would not help."""
 
@@ -55,18 +59,22 @@ class Connection:
             raise
 
     def _connect(self, path: bytes) -> None:
-        # Not settimeout: a non-blocking connect on a full backlog fails at once instead of waiting.
-        self._limit_wait(_socket.SO_SNDTIMEO)
-        try:
-            self._socket.connect(path)
-        except BlockingIOError:
-            raise self._silent() from None
-        except OSError as why:
-            raise DaemonUnavailable(
-                f"no daemon answers at {os.fsdecode(path)}: {why.strerror}",
-                "start one with `gitwatch daemon start`",
-            ) from None
-        peer = peer_uid(self._socket)
+        peer = _NOBODY
+        while peer == _NOBODY:
+            # Not settimeout: a non-blocking connect on a full backlog fails at once instead of waiting.
+            self._limit_wait(_socket.SO_SNDTIMEO)
+            try:
+                self._socket.connect(path)
+            except BlockingIOError:
+                raise self._silent() from None
+            except OSError as why:
+                raise DaemonUnavailable(
+                    f"no daemon answers at {os.fsdecode(path)}: {why.strerror}",
+                    "start one with `gitwatch daemon start`",
+                ) from None
+            # Interrupted (by a signal, or stopped and continued), Python takes it for under way, as TCP's would be,
+            # and for done at once. It is not even begun.
+            peer = peer_uid(self._socket)
         if peer != os.getuid():
             # In a shared temporary directory anybody may be first; a stranger's answers would look like ours.
             raise PeerError(f"the socket {os.fsdecode(path)} is served by another user (uid {peer})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -145,7 +146,8 @@ def assert_silent(deadline_s: float, act: Callable[[], object]) -> None:
     with pytest.raises(DaemonSilent, match="within"):
         act()
     took_s = time.monotonic() - started
-    assert deadline_s - 0.01 <= took_s < deadline_s + 1, took_s
+    # Every peer here would hold it for 20 s and more, and none for ever is told from a slow machine by a second.
+    assert deadline_s - 0.01 <= took_s < deadline_s + 10, took_s
 
 
 def test_a_daemon_that_never_answers_costs_the_deadline(peer: Peer) -> None:
@@ -181,9 +183,10 @@ def test_one_deadline_for_all_calls(peer: Peer) -> None:
             SLOWNESS.wait(0.02)
             connection.sendall(encode_response(id, None))
 
-    connection = Connection(peer(script), 0.15)
+    path = peer(script)
 
     def call_for_ever() -> None:
+        connection = Connection(path, 0.15)
         while True:
             connection.call("status")
 
@@ -194,7 +197,7 @@ def test_a_daemon_that_never_reads_costs_the_deadline(peer: Peer) -> None:
     reading = threading.Event()
 
     def read_later(connection: socket.socket) -> None:
-        reading.wait(10)
+        reading.wait(60)
 
     path = peer(read_later)
     assert_silent(0.1, lambda: Connection(path, 0.1).call("status", b"x" * 5_000_000))
@@ -210,8 +213,32 @@ def test_a_full_backlog_is_waited_for_and_only_until_the_deadline(tmp_path: Path
         assert_silent(0.1, lambda: Connection(path, 0.1))
         accepting = threading.Timer(0.05, lambda: listening.accept()[0].close())
         accepting.start()
-        Connection(path, 5).close()
+        Connection(path, 30).close()
         accepting.join()
+
+
+def test_a_signal_while_a_full_backlog_is_waited_for_is_no_connection(tmp_path: Path) -> None:
+    """Nor is it to be stopped and to go on. Python takes that for a connection under way, which TCP would have."""
+    path, caught, here = os.fsencode(tmp_path / "s"), list[int](), threading.get_ident()
+
+    def interrupt_and_accept() -> None:
+        while len(caught) < 20:
+            signal.pthread_kill(here, signal.SIGUSR1)
+            SLOWNESS.wait(0.005)
+        listening.accept()[0].close()
+
+    before = signal.signal(signal.SIGUSR1, lambda number, _frame: caught.append(number))
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as first:
+        listening.bind(path)
+        listening.listen(0)
+        first.connect(path)
+        accepting = threading.Thread(target=interrupt_and_accept)
+        accepting.start()
+        try:
+            Connection(path, 30).close()
+        finally:
+            accepting.join()
+            signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_renewed_deadline_counts_from_then(peer: Peer) -> None:
@@ -220,7 +247,8 @@ def test_a_renewed_deadline_counts_from_then(peer: Peer) -> None:
         SLOWNESS.wait(0.1)
         connection.sendall(encode_response(1, "late"))
 
-    connection = Connection(peer(script), 0.05)
+    connection = Connection(peer(script), 10)
+    connection.renew_deadline(0.05)
     connection.renew_deadline(10)
     assert connection.call("status") == "late"
     connection.close()
