@@ -166,7 +166,7 @@ def test_a_stopped_daemon_costs_no_more_than_the_deadline(
         started = time.monotonic()
         done = prompt(git.path)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-        assert time.monotonic() - started < 5.0  # on a loaded machine; 0.07 s otherwise
+        assert time.monotonic() - started < 30.0  # 0.07 s where nothing else runs; without a deadline it never ends
     finally:
         os.kill(real.pid, signal.SIGCONT)
 
@@ -277,11 +277,11 @@ def test_an_absent_daemon_is_started_for_the_next_prompt(repository: Callable[..
         )
 
     assert ask().stdout == b""
-    socket = runtime / "gitwatchd/gitwatchd.sock"
-    wait_until(socket.exists, what="a daemon")
+    socket = places(env, os.getuid()).socket
+    wait_until(lambda: os.path.exists(socket), what="a daemon")
     try:
         wait_until(lambda: ask("--timeout", "30").stdout == b"main\n", what="a line")
     finally:
-        with Client(os.fsencode(socket)) as client:
+        with Client(socket) as client:
             client.end_daemon()
-    assert not socket.exists()
+    assert not os.path.exists(socket)

@@ -71,7 +71,7 @@ def test_a_child_that_outlives_the_daemon_does_not_hold_it(path: bytes, wait_unt
     lock.release()
     try:
         # The kernel lets go of what a child loses at its exec a moment after the exec.
-        wait_until(DaemonLock(path).acquire, 3.0)
+        wait_until(DaemonLock(path).acquire)
     finally:
         child.communicate(b"\n")
 

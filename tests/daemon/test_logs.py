@@ -180,7 +180,7 @@ def test_standard_error_that_nobody_reads_holds_nobody() -> None:
     began = time.monotonic()
     for _ in range(1000):
         handler.emit(record)
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 30.0
     os.set_blocking(read, False)
     first = os.read(read, 1 << 20)
     handler.emit(record)

@@ -13,6 +13,7 @@ import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,6 +34,19 @@ def fake_git(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> N
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+
+def let_the_deadline_pass_once(condition: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever time the machine takes until then."""
+    looked: list[float] = []
+
+    def monotonic() -> float:
+        looked.append(time.monotonic())
+        # Not the first time, by which the deadline is set.
+        return looked[-1] + (1000.0 if len(looked) > 1 and condition() else 0.0)
+
+    monkeypatch.setattr(child, "time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr(child, "_LOOK_EVERY_S", 0.01)
 
 
 def alive(pid: int) -> bool:
@@ -109,15 +123,17 @@ def test_the_deadline_ends_git_and_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil, stubborn: bool
 ) -> None:
     trap = "trap '' TERM; " if stubborn else ""
-    child = f"sh -c '{trap}echo $$ >> {tmp_path}/pids; while :; do sleep 600; done' &"
-    fake_git(tmp_path / "bin", f"{trap}echo $$ >> {tmp_path}/pids\n{child}\nwait; sleep 600", monkeypatch)
-    began = time.monotonic()
-    with pytest.raises(GitTimedOut, match=r"git status .*0\.3 s"):
-        run_git(["status"], cwd=b"/", timeout_s=0.3)
-    assert time.monotonic() - began < 5
-    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
-    assert len(pids) == 2
-    wait_until(lambda: not any(alive(pid) for pid in pids))
+    started = f"sh -c '{trap}echo $$ >> {tmp_path}/pids; while :; do sleep 600; done' &"
+    fake_git(tmp_path / "bin", f"{trap}echo $$ >> {tmp_path}/pids\n{started}\nwait; sleep 600", monkeypatch)
+
+    def pids() -> list[int]:
+        return [int(line) for line in (tmp_path / "pids").read_text().split()] if (tmp_path / "pids").exists() else []
+
+    let_the_deadline_pass_once(lambda: len(pids()) == 2, monkeypatch)
+    with pytest.raises(GitTimedOut, match=r"git status .*600 s"):
+        run_git(["status"], cwd=b"/", timeout_s=600)
+    assert len(pids()) == 2
+    wait_until(lambda: not any(alive(pid) for pid in pids()))
 
 
 def test_output_without_end_meets_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,19 +210,30 @@ def test_of_large_outputs_only_one_is_taken_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
     monkeypatch.setattr(child, "_SMALL_OUTPUT_BYTES", 1 << 20)
+    here, turn, waits_s = threading.get_ident(), threading.Lock(), list[float]()
+
+    def wait_for_turn(timeout: float) -> bool:
+        """In this thread the deadline passes soon after the wait has begun, however long it took to come to it."""
+        if threading.get_ident() == here:
+            waits_s.append(timeout)
+            timeout = 0.1
+        return turn.acquire(timeout=timeout)
+
+    monkeypatch.setattr(child._Output, "_large", SimpleNamespace(acquire=wait_for_turn, release=turn.release))
     said, go_on = tmp_path / "said", tmp_path / "go-on"
     large = f"head -c 4000000 /dev/zero; echo large >> {said}; until [ -e {go_on} ]; do sleep 0.01; done"
     fake_git(tmp_path / "bin", f"case $* in *small*) echo small;; *) {large};; esac", monkeypatch)
 
-    def say(what: str, timeout_s: float = 30.0) -> int:
-        return len(run_git([what], cwd=b"/", timeout_s=timeout_s).stdout)
+    def say(what: str) -> int:
+        return len(run_git([what], cwd=b"/", timeout_s=30.0).stdout)
 
     with ThreadPoolExecutor() as threads:
         runs = [threads.submit(say, "large") for _ in range(2)]
         wait_until(said.exists)
         assert say("small") == len("small\n")
         with pytest.raises(EnvironmentFailure, match="another that does"):
-            say("large", timeout_s=0.5)
+            say("large")
+        assert len(waits_s) == 1 and 0.0 < waits_s[0] <= 30.0
         assert said.read_text() == "large\n", "only one has got rid of its words"
         go_on.touch()
         assert [each.result() for each in runs] == [4_000_000] * 2
@@ -276,6 +303,7 @@ def test_output_closed_long_before_the_end(tmp_path: Path, monkeypatch: pytest.M
     fake_git(tmp_path / "bin", "echo out; exec >&- 2>&-; sleep 0.2; exit 3", monkeypatch)
     answer = run_git(["status"], cwd=b"/", timeout_s=10)
     assert (answer.returncode, answer.stdout) == (3, b"out\n")
+    fake_git(tmp_path / "bin", "exec >&- 2>&-; exec sleep 600", monkeypatch)
     with pytest.raises(GitTimedOut):
         run_git(["status"], cwd=b"/", timeout_s=0.1)
 
@@ -305,7 +333,7 @@ def test_running_children_can_be_ended_from_another_thread(
     thread.start()
     wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     end_running_children()
-    thread.join(10)
+    thread.join(60)
     assert codes == [-15]
 
 

@@ -258,7 +258,7 @@ def test_a_directory_above_that_became_a_link(dead: bytes, tmp_path: Path, name:
     (tmp_path / name).rename(tmp_path / "away")
     (tmp_path / name).symlink_to("/srv/dead/x")
     # Not within the moment in which a path was found good.
-    wait_until(lambda: refuses(lambda: check_way(location)), 5.0)
+    wait_until(lambda: refuses(lambda: check_way(location)))
 
 
 def refuses(look: Callable[[], object]) -> bool:

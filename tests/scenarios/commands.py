@@ -106,7 +106,7 @@ class Gitwatch:
         pid = self.daemon_pid()
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
-            assert wait_gone(pid, 10.0), f"the daemon does not end\n{self.log()}"
+            assert wait_gone(pid, 60.0), f"the daemon does not end\n{self.log()}"
         assert self.expects_bugs or "Traceback" not in self.log(), self.log()
 
 

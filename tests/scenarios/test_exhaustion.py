@@ -98,7 +98,7 @@ def test_a_thousand_clients_at_once(frugal_daemon: Daemon, repository: Callable[
         assert {report["state"] for report in reports} == {"fresh"}
         assert {report["counts"]["unstaged"] for report in reports} == {1}
         waits = sorted(seconds for seconds, _ in answers)
-        assert waits[int(0.99 * CLIENTS)] < 10.0, "for a loaded machine; 0.1 s on an idle one"
+        assert waits[int(0.99 * CLIENTS)] < 30.0, "for a loaded machine; 0.1 s on an idle one"
         assert other.entries(git.path).stdout == judge(git.path)
 
 
@@ -157,7 +157,7 @@ def test_a_log_that_nobody_reads_holds_nobody(repository: Callable[..., Git], tm
         assert client.entries(git.path).stdout == judge(git.path)
         client.close()
         process.terminate()
-        assert process.wait(20.0) == 0
+        assert process.wait(60.0) == 0
     finally:
         process.kill()
         process.wait()

@@ -158,7 +158,7 @@ def test_repositories_uncovered_by_an_unmount_are_found_unasked(inside: Inside, 
         known[:] = [report["path"] for report in inside.client.reports(root, wait_s=0)]
         return bool(known)
 
-    wait_until(found, 10.0, "the uncovered repository")
+    wait_until(found, 30.0, "the uncovered repository")
     assert known == [str(git.path)]
 
 

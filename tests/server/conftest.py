@@ -12,7 +12,7 @@ from gitwatchd.loop import Loop
 
 
 class Turn(Protocol):
-    def __call__(self, condition: Callable[[], object], timeout_s: float = 10.0) -> None: ...
+    def __call__(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None: ...
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def loop() -> Iterator[Loop]:
 def turn(loop: Loop) -> Turn:
     """`turn(condition)`: run the loop until it holds."""
 
-    def run(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    def run(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, "the loop turned and turned, and it did not come"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from gitwatch.link import wait_gone
 
+from gitwatchd.wire.address import places
 from tests.shells.terminal import SHELLS, Terminal, lacks
 from tests.zoo.commands import Git
 from tests.zoo.daemon import Client, Daemon
@@ -247,11 +248,11 @@ def own_runtime(tmp_path: Path) -> Iterator[Path]:
 
 
 def _daemons(runtime: Path) -> list[int]:
-    path = runtime / "gitwatchd" / "gitwatchd.sock"
-    if not path.exists():
+    path = places({**os.environ, "XDG_RUNTIME_DIR": str(runtime)}, os.getuid()).socket
+    if not os.path.exists(path):
         return []
     try:
-        with Client(os.fsencode(path)) as client:
+        with Client(path) as client:
             return [int(client.hello["pid"])]
     except OSError:
         return []

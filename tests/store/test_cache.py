@@ -363,7 +363,7 @@ def start_writer(path: Path, rows: int) -> subprocess.Popen[str]:
 def kill_writer_after(path: Path, rows: int) -> None:
     """Leave the file as a writer leaves it that is killed once it has written something."""
     writer = start_writer(path, rows)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not load(os.fsencode(path)).repositories:
         assert time.monotonic() < deadline
     writer.send_signal(signal.SIGKILL)

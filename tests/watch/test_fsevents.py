@@ -88,6 +88,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     Stream.made, Stream.deaf = [], False
     import gitwatchd.watch.fsevents as module
 
+    monkeypatch.setattr(module, "COOKIE_S", 30.0)  # but where none is to come: this machine may be slow
     yield module
     for name in ("watchdog.observers.fsevents", "gitwatchd.watch.fsevents"):
         sys.modules.pop(name, None)
@@ -155,21 +156,22 @@ def test_lost_events_are_told_as_such(queue: Any, top: Path, flag: str) -> None:
 def test_a_stream_that_does_not_answer_has_lost_something(
     queue: Any, module: Any, top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "COOKIE_S", 0.05)
     watch(queue, top)
     Stream.deaf = True
+    monkeypatch.setattr(module, "COOKIE_S", 0.05)
     assert told(queue) == [(-1, OVERFLOW, b"")]
     Stream.deaf = False
+    monkeypatch.setattr(module, "COOKIE_S", 30.0)
     assert told(queue) == []
 
 
 def test_every_stream_has_to_answer(queue: Any, module: Any, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "COOKIE_S", 0.05)
     other = top.parent / "other"
     other.mkdir()
     watch(queue, top, other)
     assert told(queue) == []
     Stream.made[1].stop()
+    monkeypatch.setattr(module, "COOKIE_S", 0.05)
     assert told(queue) == [(-1, OVERFLOW, b"")]
 
 

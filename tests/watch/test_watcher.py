@@ -157,13 +157,13 @@ def test_a_walk_that_is_released_while_it_runs_leaves_nothing(
 
     def slow(walk: RepositoryWalk) -> None:
         begun.set()
-        go_on.wait(10.0)
+        go_on.wait(60.0)
         everything(walk)
 
     monkeypatch.setattr(watcher_module.RepositoryWalk, "everything", slow)
     fleet.watcher.walk(location, None)
     fleet.watcher.start()
-    assert begun.wait(10.0)
+    assert begun.wait(60.0)
     fleet.watcher.release(location.path)
     go_on.set()
     fleet.flush()
@@ -207,7 +207,7 @@ def test_a_queue_closed_before_it_is_listened_to(fleet: Fleet, root: Path, monke
     assert location is not None
     fleet.watcher.start()
     fleet.watcher.walk(location, None)
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 60.0
     while not fleet.watcher._own:
         assert time.monotonic() < deadline
     fleet.watcher.release(location.path)

@@ -70,7 +70,7 @@ class Fleet:
 
     # ---- what a test does
 
-    def until(self, condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    def until(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, "not in time"
@@ -107,7 +107,7 @@ class Fleet:
         walkers = threading.Barrier(watcher_module.WALKERS)  # each of them has to come to it
 
         def walked() -> None:
-            walkers.wait(10.0)
+            walkers.wait(60.0)
             self.loop.call_from_thread(lambda: ended.append("walk"))
 
         for _ in range(watcher_module.WALKERS):

@@ -70,7 +70,7 @@ class Client:
         """Its socket goes first. Until its process has ended, too, it writes into HOME, if it is the user's own: into
         what the next test clears away."""
         self.call("shutdown")
-        assert wait_gone(int(self.hello["pid"]), 10.0), "the daemon does not end"
+        assert wait_gone(int(self.hello["pid"]), 60.0), "the daemon does not end"
 
     def close(self) -> None:
         self._connection.close()
@@ -91,7 +91,7 @@ class Daemon:
         *arguments: str,
         env: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
-        deadline_s: float = 20.0,
+        deadline_s: float = 60.0,
     ) -> None:
         """`before`: what it is run by; it has to end in `exec`, so that the process is the daemon's."""
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ class Daemon:
         log = Path(os.fsdecode(self.places.log))
         return "".join(p.read_text(errors="replace") for p in (self.stderr_path, log) if p.exists())
 
-    def stop(self, deadline_s: float = 10.0) -> None:
+    def stop(self, deadline_s: float = 60.0) -> None:
         """SIGTERM; it must exit 0 in time and leave no traceback behind."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)

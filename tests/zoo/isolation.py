@@ -116,7 +116,8 @@ class Isolation:
             if isinstance(environment, Mapping) and environment.get("HOME") == self.real_home:
                 self._refuse(event, "a child's HOME")
         elif event in _AUDITED:
-            for argument in arguments[:2]:
+            # What a new link says is no place that is touched, and a relative one is not relative to here.
+            for argument in arguments[event == "os.symlink" : 2]:
                 if isinstance(argument, bytes | str | os.PathLike):
                     self._check(event, os.path.abspath(os.fsdecode(argument)))
 
