@@ -236,21 +236,24 @@ class Watching:
             return
         from gitwatchd.watch.listener import read_identity
 
+        known = self._identities.get(path)
+        now: Identity | None = None
         try:
             # A directory above may be a link by now.
             if reach.is_kept_local():
                 # Not `check`, which would trust a look of a moment ago.
                 reach.follow(path)
                 reach.follow(repository.location.git_dir)
+            if known is not None and not repository.gone:
+                now = read_identity(repository.location, [directory for directory, _ in known.borrowed])
         except reach.LeadsAway as away:
             if not repository.gone:
                 self._identities.pop(path, None)
                 self._fleet.on_led_away(path, away.mount)
             return
-        known = self._identities.get(path)
         if repository.gone:
             if os.path.exists(repository.location.git_dir):
                 self._fleet.feed(Changed(path, rewalk=True))
-        elif known is not None and read_identity(repository.location) != known:
+        elif known is not None and now != known:
             del self._identities[path]
             self._fleet.feed(Changed(path, rewalk=True))

@@ -6,10 +6,12 @@ Owns nothing. `Listener` is called on the serving thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from gitwatchd.git import reach
+from gitwatchd.git.layout import object_directories
 from gitwatchd.git.worktree import Found, Tree
 from gitwatchd.model.report import Watch
 from gitwatchd.model.repository import Location, RepoPath, Shortage
@@ -23,16 +25,36 @@ class Identity:
 
     worktree: tuple[int, int, int]
     git_dir: tuple[int, int, int]
+    borrowed: tuple[tuple[bytes, tuple[int, int] | None], ...] = ()
+    """Directories of objects that belong to others (alternates), with device and inode; None: it is not there, and git
+    fails for want of objects. Not watched: whoever packs there would wake every borrower."""
 
 
-def read_identity(location: Location) -> Identity | None:
-    """None when either is missing."""
+def find_identity(location: Location) -> Identity | None:
+    """None when worktree or git dir is missing. Raises LeadsAway."""
+    return read_identity(location, object_directories(location.common_dir + b"/objects")[1:])
+
+
+def read_identity(location: Location, borrowed: Iterable[bytes]) -> Identity | None:
+    """As `find_identity`, where it is known what is borrowed."""
     try:
         # No links: neither path had one at its end, and one that is there by now may lead onto a dead mount.
         top, git_dir = os.lstat(location.path), os.lstat(location.git_dir)
     except OSError:
         return None
-    return Identity((top.st_dev, top.st_ino, top.st_uid), (git_dir.st_dev, git_dir.st_ino, git_dir.st_uid))
+    return Identity(
+        (top.st_dev, top.st_ino, top.st_uid), (git_dir.st_dev, git_dir.st_ino, git_dir.st_uid),
+        tuple((directory, _place_of(directory)) for directory in borrowed),
+    )  # fmt: skip
+
+
+def _place_of(directory: bytes) -> tuple[int, int] | None:
+    try:
+        # Not `check`, which would trust a look of a moment ago.
+        there = os.stat(reach.follow(directory) if reach.is_kept_local() else directory)
+    except OSError:
+        return None
+    return there.st_dev, there.st_ino
 
 
 @dataclass(frozen=True, slots=True)

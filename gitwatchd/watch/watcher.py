@@ -44,7 +44,7 @@ from gitwatchd.watch.limits import (
     own_share,
     read_max_watches,
 )
-from gitwatchd.watch.listener import Identity, Listener, Raised, Sight, WalkResult, read_identity
+from gitwatchd.watch.listener import Identity, Listener, Raised, Sight, WalkResult, find_identity
 from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, Released, RepositoryWatch
 from gitwatchd.watch.table import Allowance, WatchTable
 from gitwatchd.watch.walk import RepositoryWalk, configuration_files
@@ -436,7 +436,7 @@ class Watcher:
         location = read_location(path)
         if location is None and find_start(known) is not None:
             location = known  # core.worktree of a git dir that lies elsewhere leads there, and nothing leads back
-        identity = None if location is None else read_identity(location)
+        identity = None if location is None else find_identity(location)
         if location is None or identity is None:
             return WalkResult(path, None, None, Watch.UNWATCHED)
         if location.path != path:

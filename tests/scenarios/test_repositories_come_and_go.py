@@ -203,3 +203,22 @@ def test_a_symlink_to_another_root_and_a_loop_count_once(
     )
     done = gitwatch("status", root / "dangling")
     assert done.returncode == 1 and b"no such file or directory" in done.stderr.lower()
+
+
+def test_whoever_borrows_objects_fails_while_their_owner_is_away(client: Client, tmp_path: Path) -> None:
+    """Whatever is above the owner may be renamed, and no event tells the borrower, whose status was told as fresh."""
+    owner = new_repository(tmp_path / "above/owner", {"a": b"1\n"})
+    borrower = tmp_path / "borrower"
+    Git(tmp_path)("clone", "-q", "--shared", str(owner.path), str(borrower))
+    assert difference(client, borrower) is None
+    (tmp_path / "above").rename(tmp_path / "away")
+    assert difference(client, borrower) is None
+    assert client.entries(borrower).state == "failed"
+    (borrower / "a").write_bytes(b"edited\n")
+    assert difference(client, borrower) is None
+    (tmp_path / "away").rename(tmp_path / "above")
+    assert difference(client, borrower) is None
+    assert client.entries(borrower).state == "fresh"
+    owner.path.rename(tmp_path / "other")
+    new_repository(owner.path, {"b": b"2\n"})
+    assert difference(client, borrower) is None

@@ -14,7 +14,7 @@ from gitwatchd.git.layout import read_location
 from gitwatchd.model.report import Watch
 from gitwatchd.watch import watcher as watcher_module
 from gitwatchd.watch.changes import Aspect
-from gitwatchd.watch.listener import WalkResult, read_identity
+from gitwatchd.watch.listener import WalkResult, find_identity
 from gitwatchd.watch.walk import RepositoryWalk
 from tests.watch.watched import Fleet, key
 from tests.zoo.commands import Git, new_repository
@@ -26,7 +26,7 @@ def test_read_your_writes(fleet: Fleet, root: Path) -> None:
     git = new_repository(root / "a", {"d/f": b""})
     result = fleet.walk(git.path)
     assert (result.watch, result.reason, result.nested) == (Watch.WATCHED, "", ())
-    assert result.location is not None and result.identity == read_identity(result.location)
+    assert result.location is not None and result.identity == find_identity(result.location)
     fleet.drained(git.path)
     for turn in range(200):
         (git.path / "d/f").write_bytes(b"%d" % turn)
@@ -90,7 +90,7 @@ def test_deleted_and_cloned_again_at_the_same_path(fleet: Fleet, root: Path, tmp
     assert fleet.drained(root / "a").aspects & Aspect.IDENTITY
     # Inodes may be the old ones again: only the event tells.
     second = fleet.walk(root / "a")
-    assert second.identity == read_identity(first.location)
+    assert second.identity == find_identity(first.location)
     fleet.drained(root / "a")
     (root / "a/d/f").write_bytes(b"x")
     assert fleet.drained(root / "a").paths == {b"d/f"}
