@@ -28,6 +28,9 @@ class Identity:
     borrowed: tuple[tuple[bytes, tuple[int, int] | None], ...] = ()
     """Directories of objects that belong to others (alternates), with device and inode; None: it is not there, and git
     fails for want of objects. Not watched: whoever packs there would wake every borrower."""
+    resolved: tuple[bytes, bytes] | None = None
+    """Where worktree and git dir lead, if they lie apart. Each may name the other by a path with `..`, which leads
+    elsewhere when a directory above was moved and a link left in its place: the same inodes, by the same paths."""
 
 
 def find_identity(location: Location) -> Identity | None:
@@ -36,15 +39,17 @@ def find_identity(location: Location) -> Identity | None:
 
 
 def read_identity(location: Location, borrowed: Iterable[bytes]) -> Identity | None:
-    """As `find_identity`, where it is known what is borrowed."""
+    """As `find_identity`, where it is known what is borrowed. Raises LeadsAway."""
     try:
         # No links: neither path had one at its end, and one that is there by now may lead onto a dead mount.
         top, git_dir = os.lstat(location.path), os.lstat(location.git_dir)
     except OSError:
         return None
+    apart = location.git_dir not in (location.path, location.path + b"/.git") or location.common_dir != location.git_dir
     return Identity(
         (top.st_dev, top.st_ino, top.st_uid), (git_dir.st_dev, git_dir.st_ino, git_dir.st_uid),
         tuple((directory, _place_of(directory)) for directory in borrowed),
+        (reach.follow(location.path), reach.follow(location.git_dir)) if apart else None,
     )  # fmt: skip
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from gitwatchd.wire.rpc import RemoteError
 from tests.scenarios.commands import Gitwatch
-from tests.zoo.commands import Git, new_repository
+from tests.zoo.commands import Git, ask_judge, new_repository
 from tests.zoo.comparison import difference
 from tests.zoo.daemon import Client, Daemon
 from tests.zoo.nursery import Nursery, append
@@ -222,3 +223,25 @@ def test_whoever_borrows_objects_fails_while_their_owner_is_away(client: Client,
     owner.path.rename(tmp_path / "other")
     new_repository(owner.path, {"b": b"2\n"})
     assert difference(client, borrower) is None
+
+
+@pytest.mark.parametrize("moved", ["above/tree", "main/.git/worktrees"])
+def test_a_link_left_in_place_of_a_directory_above_a_linked_worktree(
+    client: Client, tmp_path: Path, moved: str
+) -> None:
+    """Inodes stay what they were, by the same paths; but `..` in what leads from one to the other leads elsewhere."""
+    main = new_repository(tmp_path / "main", {"a": b"1\n"})
+    worktree = tmp_path / "above/tree/linked"
+    main("worktree", "add", "-q", str(worktree))
+    (worktree / ".git").write_text("gitdir: ../../../main/.git/worktrees/linked\n")
+    assert difference(client, worktree) is None
+    assert client.entries(worktree).state == "fresh"
+    (tmp_path / moved).rename(tmp_path / "elsewhere")
+    (tmp_path / moved).symlink_to(tmp_path / "elsewhere")
+    assert ask_judge(worktree).exit
+    with pytest.raises(RemoteError, match="does not lead to a repository"):
+        client.entries(worktree)
+    (tmp_path / moved).unlink()
+    (tmp_path / "elsewhere").rename(tmp_path / moved)
+    assert difference(client, worktree) is None
+    assert client.entries(worktree).state == "fresh"
