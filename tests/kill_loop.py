@@ -139,8 +139,10 @@ class KillLoop:
         for thread in threads:
             thread.start()
         if not self._tally["kills"]:
-            # Or the short form might never have a cache to begin from.
-            wait_until(lambda: load(daemon.places.cache).repositories, what="the first write of the cache")
+            # Or the short form might never have a cache to begin from or, on a slow machine, no load to end under.
+            wait_until(lambda: load(daemon.places.cache).repositories, 60.0, "the first write of the cache")
+            for what in ("decisions acknowledged", "changes under load"):
+                wait_until(lambda what=what: self._tally[what] > 10 or self._failures, 60.0, what)  # type: ignore[misc]
         time.sleep(self._random.choice(LIVES_S) * self._random.random())
         daemon.kill()
         self._stopped.set()

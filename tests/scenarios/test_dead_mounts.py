@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gitwatchd.daemon.remote import LONG_S, PROBE_S
 from gitwatchd.wire.rpc import RemoteError
 from tests.scenarios.commands import WITHOUT_PRIVILEGE
 from tests.zoo import namespace
@@ -251,7 +252,7 @@ def test_a_dead_mount_hangs_nobody_and_recovers(
             other.call("status", [str(there[0])], {"wait_s": 0})
             for path in (there[2], linked / "r3", place / "none"):
                 other.call("status", [str(path), str(local)], {"wait_s": 0})
-            assert time.monotonic() - began < 2.0
+            assert time.monotonic() - began < PROBE_S
         problems = {p["what"]: p["hint"] for p in other.call("doctor")["problems"]}
         assert any(what.startswith(f"{place}: ") and "does not answer" in what for what in problems)
 
@@ -288,7 +289,7 @@ def test_a_linked_worktree_on_a_dead_mount_hangs_nobody(
         began = time.monotonic()
         assert difference(other, git.path) is None
         other.call("branches", [str(git.path)], {"wait_s": 1})
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < LONG_S + PROBE_S
         mount.answer_again()
         wait_until(lambda: reasons()[str(place / "w")] == ["uncommitted"], 40.0, "it is looked at again")
 
@@ -418,7 +419,7 @@ def test_local_worktrees_that_lead_onto_a_dead_mount_hang_nobody(
             for git in led:
                 client.call("status", [str(git.path), str(git.path / "d")], {"wait_s": 0})
                 client.call("prompt", str(git.path), {"wait_s": 0.001})
-            assert time.monotonic() - began < 5.0
+            assert time.monotonic() - began < LONG_S + PROBE_S
         new_repository(root / "later", {"f": b""})
         assert difference(client, root / "later") is None
         for thread in asking:
@@ -601,7 +602,7 @@ def test_what_is_watched_and_turned_onto_a_dead_mount_hangs_nobody(
             for path in turned.values():
                 client.call("status", [str(path), str(path / "d")], {"wait_s": 0})
                 client.call("prompt", str(path), {"wait_s": 0.001})
-            assert time.monotonic() - began < 5.0
+            assert time.monotonic() - began < LONG_S + PROBE_S
         for thread in asking:
             thread.join()
         assert client.call("branches", [str(others[0])])["branches"]
@@ -722,7 +723,7 @@ def test_inquiries_do_not_wait_for_a_dead_mount(
         began = time.monotonic()
         assert client.call("unsaved", [str(local)])["repos"][0]["unsaved"]
         assert client.call("branches", [str(local)])["branches"]
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < LONG_S + PROBE_S
 
 
 def test_linked_worktrees_that_only_a_remote_git_dir_knows_are_said_to_be_unchecked(

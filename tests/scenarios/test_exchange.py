@@ -224,6 +224,24 @@ def test_the_users_own_ssh_command_stays(place: Place, asking: Git) -> None:
     assert said.read_text().startswith("-i key -o BatchMode=yes")
 
 
+_TIME_PASSES_ONCE_SSH_RUNS = """
+import pathlib, subprocess, time
+tries, wait = pathlib.Path({tries!r}), subprocess.Popen.communicate
+def started():
+    return len(tries.read_text().split()) if tries.exists() else 0
+known = started()
+def communicate(self, input=None, timeout=None):
+    global known
+    if "fetch" in self.args and timeout is not None:
+        until = time.monotonic() + timeout
+        while started() == known and self.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+        known, timeout = started(), 0.1
+    return wait(self, input, timeout)
+subprocess.Popen.communicate = communicate
+"""
+
+
 def test_a_host_that_hangs_costs_its_time_once_and_nothing_stays_behind(place: Place, asking: Git) -> None:
     for number in range(5):
         git = place.clone(f"more{number}")
@@ -231,11 +249,13 @@ def test_a_host_that_hangs_costs_its_time_once_and_nothing_stays_behind(place: P
     tries = place.directory / "tries"
     fake(place, "ssh", f"echo $$ >> {tries}; sleep 600")
     config = Path(os.fsdecode(place.gitwatch.places.config))
-    write(config, b"[fetch]\njobs = 1\ntimeout_s = 0.5\n")
+    write(config, b"[fetch]\njobs = 1\ntimeout_s = 60\n")
+    write(place.directory / "patch/sitecustomize.py", _TIME_PASSES_ONCE_SSH_RUNS.format(tries=str(tries)).encode())
+    place.gitwatch.env["PYTHONPATH"] = f"{place.directory}/patch"
     done = place.gitwatch("status", "--fetch", "--json", "src")
     assert done.returncode == 1
     reasons = [report["remote_reason"] for report in json.loads(done.stdout)]
-    assert reasons[0] == "timed_out: git fetch did not end within 0.5 s"
+    assert reasons[0] == "timed_out: git fetch did not end within 60 s"
     assert all("host.example was not reachable; not tried again for 1 min" in reason for reason in reasons[1:])
     (pid,) = tries.read_text().split()
     assert not runs(int(pid))

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,11 @@ def gate(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def daemon(start_daemon: Callable[..., Daemon], gate: Path) -> Daemon:
+def daemon(start_daemon: Callable[..., Daemon], gate: Path) -> Iterator[Daemon]:
     """None of its walks places a watch until `gate` is there, but those of what only an analysis finds: whether walks
     or workers are faster is the machine's affair."""
-    return start_daemon(before=(sys.executable, "-c", _WALKS_HELD, str(gate)))
+    yield start_daemon(before=(sys.executable, "-c", _WALKS_HELD, str(gate)))
+    gate.touch()
 
 
 @pytest.fixture
