@@ -117,8 +117,16 @@ def find_worktree(path: bytes) -> Location:
 
 
 def find_start(location: Location) -> bytes | None:
-    """Where git finds this repository from: not its worktree, when core.worktree puts that elsewhere."""
-    for start in (location.path, location.git_dir.removesuffix(b"/.git"), location.git_dir):
+    """Where git finds this repository from: not its worktree, when core.worktree puts that elsewhere.
+
+    None, too, when the worktree's own `.git` leads nowhere: git goes no further there, whatever core.worktree says.
+    """
+    there = read_location(location.path)
+    if there == location:
+        return location.path
+    if there is None and os.path.lexists(location.path + b"/.git"):
+        return None
+    for start in (location.git_dir.removesuffix(b"/.git"), location.git_dir):
         if read_location(start) == location:
             return start
     return None

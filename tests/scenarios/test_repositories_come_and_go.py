@@ -245,3 +245,23 @@ def test_a_link_left_in_place_of_a_directory_above_a_linked_worktree(
     (tmp_path / "elsewhere").rename(tmp_path / moved)
     assert difference(client, worktree) is None
     assert client.entries(worktree).state == "fresh"
+
+
+@pytest.mark.parametrize("content", [b"junk", b"gitdir: ../.git/modules/none\n"])
+def test_a_git_file_that_leads_nowhere_is_not_made_up_for_by_core_worktree(
+    client: Client, tmp_path: Path, content: bytes
+) -> None:
+    """The git dir of a submodule still leads to its worktree, but git does not go on from there."""
+    origin, main = (new_repository(tmp_path / name, {"a": b"1\n"}) for name in ("origin", "main"))
+    main("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(origin.path), "sub")
+    submodule = main.path / "sub"
+    before = (submodule / ".git").read_bytes()
+    assert difference(client, submodule) is None
+    (submodule / ".git").write_bytes(content)
+    assert ask_judge(submodule).exit
+    with pytest.raises(RemoteError, match="does not lead to a repository"):
+        client.entries(submodule)
+    assert difference(client, main.path) is None
+    (submodule / ".git").write_bytes(before)
+    assert difference(client, submodule) is None
+    assert client.entries(submodule).state == "fresh"
