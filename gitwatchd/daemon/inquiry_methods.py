@@ -302,7 +302,10 @@ class InquiryMethods:
         top = real_path(self._fleet, location.common_dir.removesuffix(b"/.git"))
         if not self._fleet.watcher.is_local(top):
             return None
-        found = find_worktree_top(self._fleet, top)
+        try:
+            found = find_worktree_top(self._fleet, top)
+        except OSError:
+            return None  # a git dir by itself does not say whose it is
         return None if found == repository.path else found
 
     def _ask_branches(

@@ -249,7 +249,7 @@ def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
     Raises OSError where git refuses to look further up, NotLookedAt.
     """
     # Not needed for the first replies after a start.
-    from gitwatchd.git.layout import read_location
+    from gitwatchd.git.layout import is_git_dir, read_location
     from gitwatchd.git.reach import LeadsAway
 
     candidate = directory
@@ -273,6 +273,9 @@ def find_worktree_top(fleet: Fleet, directory: bytes) -> RepoPath | None:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), candidate + b"/.git")
             if location is None and os.path.isfile(candidate + b"/.git"):
                 raise OSError(errno.EINVAL, "its .git file does not lead to a repository", candidate + b"/.git")
+            if location is None and is_git_dir(candidate):
+                # git has no work tree there, and the one around, should there be one, may be another repository's.
+                raise OSError(errno.EINVAL, "inside a git directory, not in a work tree", candidate)
             if location is not None:
                 if not fleet.roots.cover(location.path):
                     fleet.decisions.add_root(location.path, RootKind.WORKTREE, permanent=False, include_ignored=False)

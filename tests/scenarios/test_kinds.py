@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from gitwatchd.wire.rpc import RemoteError
 from tests.scenarios.commands import Gitwatch
 from tests.zoo import histories, layouts
 from tests.zoo.attributes import odd_names
-from tests.zoo.commands import JUDGE, Git, judge
+from tests.zoo.commands import JUDGE, Git, ask_judge, judge
 from tests.zoo.comparison import difference
 from tests.zoo.daemon import Client
 from tests.zoo.nursery import Builder, Nursery
@@ -184,3 +185,33 @@ def test_no_analysis_is_the_reason_for_the_next(client: Client, tmp_path: Path) 
     assert all(map(at_rest, zoo.values()))
     after = client.call("doctor")["answers"]
     assert after["L3"] + after["L1"] == before["L3"] + before["L1"]
+
+
+@pytest.mark.parametrize("inside", [".git", ".git/refs/heads", ".git/worktrees/linked"])
+def test_inside_a_git_directory_there_is_no_work_tree(
+    client: Client, zoo: Nursery, gitwatch: Gitwatch, inside: str
+) -> None:
+    """The work tree around is not where one is, and may be another repository's."""
+    git = zoo.base("project")
+    git("worktree", "add", "-q", "-b", "work", str(zoo.directory / "linked"))
+    assert difference(client, git.path) is None
+    place = git.path / inside
+    assert ask_judge(place).exit == 128
+    with pytest.raises(RemoteError, match="not in a work tree"):
+        client.entries(place)
+    assert client.call("prompt", str(place), {"format": "report"}) is None
+    done = gitwatch("status", str(place))
+    assert done.returncode == 1 and b"inside a git directory, not in a work tree" in done.stderr
+
+
+def test_branches_of_a_worktree_whose_repository_stands_alone(client: Client, zoo: Nursery) -> None:
+    """Its git dir does not say where the main worktree is; the repository around that git dir is none of it."""
+    around = zoo.base("around")
+    git = Git(zoo.directory / "project")
+    git.path.mkdir()
+    git("init", "-q", "--separate-git-dir", str(around.path / "apart"))
+    git("commit", "-q", "--allow-empty", "-m", "first")
+    linked = zoo.directory / "linked"
+    git("worktree", "add", "-q", "-b", "work", str(linked))
+    names = [branch["branch"] for branch in client.call("branches", [str(linked)])["branches"]]
+    assert names == ["main", "work"]
