@@ -97,8 +97,9 @@ usage: gitwatch unsaved [OPTION...] [PATH|@GROUP...]
 
 What would be lost with this disk: changes that are not committed, commits on no remote (of any branch, of a
 detached HEAD), stashes, repositories without remote, in submodules and linked worktrees as well; what git status is
-told to hide; repositories in ignored directories and far below PATH; a .git that git takes for none (all directories
-below PATH are looked at each time, but not other mounts). What a remote has is known from the last fetch.
+told to hide; repositories in ignored directories and far below PATH; a .git that git takes for none, a git dir without
+its worktree (all directories below PATH are looked at each time, but not other mounts). What a remote has is known from
+the last fetch.
 Not looked at: tags, notes, ignored files.
 
 Exit 0: nothing. Exit 1: something, or something could not be checked or fetched.

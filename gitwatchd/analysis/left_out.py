@@ -2,8 +2,8 @@
 
 Owns nothing. Runs: in a thread of `daemon.inquiries`; it blocks, for as long as `find` would take there.
 Lists leave out what git ignores, and show what is new in far places only after somebody looked again; and what git does
-not take for a repository (a crash empties HEAD) is none to them. Who is about to wipe a disk needs all of it: so here
-every directory is looked at, each time.
+not take for a repository (a crash empties HEAD) is none to them, nor is a git dir whose worktree is gone. Who is about
+to wipe a disk needs all of it: so here every directory is looked at, each time.
 Never: follows symbolic links, enters a git dir, crosses into another mount.
 """
 
@@ -18,10 +18,10 @@ from gitwatchd.analysis.job import analyse
 from gitwatchd.analysis.unsaved import ANALYSIS_S, Question, find_unsaved, places_elsewhere
 from gitwatchd.git import reach
 from gitwatchd.git.directory import list_directory
-from gitwatchd.git.layout import read_location
+from gitwatchd.git.layout import is_git_dir, read_location
 from gitwatchd.git.reach import LeadsAway
 from gitwatchd.model.report import State
-from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, Unsafe
+from gitwatchd.model.repository import Analysed, Failed, Gone, Job, Location, RepoPath, Unsafe
 from gitwatchd.model.unsaved import Reason
 from gitwatchd.mounts import read_mounts
 
@@ -34,6 +34,13 @@ class LeftOut:
     state: State
     fetched_at: float | None
     reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parted:
+    """A git dir that is not bare, by another name than `.git` or far from its worktree: git finds no status there."""
+
+    location: Location
 
 
 def find_left_out(
@@ -58,13 +65,15 @@ def find_left_out(
             if place.path not in paths:
                 found.setdefault(place.path, place)
             continue
-        if place.git_dir in told or place.path in paths:
+        parted = isinstance(place, _Parted)
+        location = place.location if isinstance(place, _Parted) else place
+        if location.git_dir in told or location.path in paths:
             continue
-        for one in (place, *places_elsewhere(place)):
+        for one in (location, *places_elsewhere(location)):
             if one.git_dir in told:
                 continue
             told.add(one.git_dir)
-            row, looked_at = _look(one, one.common_dir not in shared, index_cache, around)
+            row, looked_at = _look(one, one.common_dir not in shared, index_cache, around, parted and one is location)
             shared.add(one.common_dir)
             told |= looked_at
             if row is not None:
@@ -73,9 +82,9 @@ def find_left_out(
 
 
 def _look(
-    location: Location, shared: bool, index_cache: bytes, around: WorktreesAround
+    location: Location, shared: bool, index_cache: bytes, around: WorktreesAround, parted: bool
 ) -> tuple[LeftOut | None, frozenset[bytes]]:
-    outcome = analyse(Job(location, index_cache, ANALYSIS_S, trusted=None))
+    outcome = None if parted else analyse(Job(location, index_cache, ANALYSIS_S, trusted=None))
     if isinstance(outcome, Gone):
         return None, frozenset()
     finding = find_unsaved(Question(location, outcome, shared, index_cache))
@@ -87,11 +96,15 @@ def _look(
         reasons = (Reason("unchecked", note=f"{state}: {outcome.reason}"), *reasons)
     if reasons and around.hold(location):
         reasons, state = (), State.FRESH
+    if parted and not reasons:
+        return None, finding.git_dirs  # nobody would call it a repository
     return LeftOut(location.path, state, fetched_at, reasons), finding.git_dirs
 
 
-def _walk(tops: Sequence[bytes], skip: Callable[[bytes], bool]) -> Iterator[Location | LeftOut]:
-    """Outer ones before those within: an outer one tells of its submodules."""
+def _walk(tops: Sequence[bytes], skip: Callable[[bytes], bool]) -> Iterator[Location | _Parted | LeftOut]:
+    """Outer ones before those within: an outer one tells of its submodules. Last the git dirs that lie apart from
+    their worktrees, which tell of more."""
+    parted: list[_Parted] = []
     stack = sorted(tops, reverse=True)
     while stack:
         directory = stack.pop()
@@ -108,9 +121,10 @@ def _walk(tops: Sequence[bytes], skip: Callable[[bytes], bool]) -> Iterator[Loca
             continue
         has_git = b".git" in listing.names
         if listing.may_be_repository:
-            location = None
+            location, is_parted = None, False
             try:
                 location = read_location(directory)
+                is_parted = location is None and not has_git and is_git_dir(directory)
             except LeadsAway as away:
                 yield _unchecked(directory, away.message)
                 continue
@@ -120,9 +134,13 @@ def _walk(tops: Sequence[bytes], skip: Callable[[bytes], bool]) -> Iterator[Loca
                 yield location
                 if location.bare and not has_git:
                     continue
+            elif is_parted:
+                parted.append(_Parted(Location(RepoPath(directory), directory, directory, bare=True)))
+                continue
             elif has_git and not _is_empty(directory + b"/.git"):
                 yield _unchecked(directory, "git does not take its .git for a repository")
         stack += [path for path in listing.below if not skip(path)]
+    yield from parted
 
 
 def _is_empty(dot_git: bytes) -> bool:

@@ -30,6 +30,8 @@ _FIELDS = (
     "worktreepath", "authorname", "authoremail", "committerdate:unix", "subject",
 )  # fmt: skip
 _NOT_PUSHED = ("--not", "--remotes")
+_AS_PUSHED = ("--no-replace-objects",)
+"""What replaces a commit here does so nowhere else: what it joins to a pushed one was not pushed with that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +164,10 @@ def _commits(location: Location, tips: Sequence[bytes], *options: str | bytes) -
     """The commits reachable from `tips` but not from what `options` exclude, each with its parents."""
     graph = {}
     # The tips by standard input: there can be thousands. Options there are understood by newer versions only.
-    for line in _git(
-        location, "rev-list", "--parents", "--stdin", *options, stdin=b"\n".join(tips) + b"\n"
-    ).splitlines():
+    listed = _ask(
+        location, "rev-list", "--parents", "--stdin", *options, stdin=b"\n".join(tips) + b"\n", before=_AS_PUSHED
+    )
+    for line in listed.stdout.splitlines():
         commit, *parents = line.split()
         graph[commit] = parents
     return graph
@@ -185,14 +188,11 @@ def _count_reachable(graph: Mapping[bytes, Sequence[bytes]], tip: bytes) -> int:
     return len(_reachable(graph, tip))
 
 
-def _git(location: Location, *arguments: str | bytes, stdin: bytes = b"") -> bytes:
-    return _ask(location, *arguments, stdin=stdin).stdout
-
-
-def _ask(location: Location, *arguments: str | bytes, stdin: bytes = b"") -> GitAnswer:
+def _ask(location: Location, *arguments: str | bytes, stdin: bytes = b"", before: tuple[str, ...] = ()) -> GitAnswer:
+    """`before`: options of git's own."""
     # A submodule's git dir may name a worktree that is not there any more: git would not get as far as its refs.
     astray = location.bare and read_format(location.common_dir).worktree is not None
-    options = ("--git-dir=.", "--work-tree=.") if astray else ()
+    options = (*before, "--git-dir=.", "--work-tree=.") if astray else before
     answer = run_git((*options, *arguments), cwd=location.git_dir, timeout_s=_TIMEOUT_S, stdin=stdin)
     if answer.returncode:
         lines = answer.stderr.decode(errors="replace").strip().splitlines()

@@ -66,6 +66,31 @@ def grafts_of_which_git_gives_advice(world: World) -> None:
     write(git.path / ".git/info/grafts", git("rev-parse", "HEAD"))
 
 
+def with_old_history(world: World) -> tuple[Git, bytes]:
+    """A branch that no remote has, of another root; and the commit of the remote that comes after it."""
+    git = world.clone("repo")
+    git("checkout", "-q", "--orphan", "old")
+    commit(git, "older")
+    commit(git, "old")
+    git("checkout", "-q", "main")
+    return git, git("rev-parse", "origin/main").strip()
+
+
+@case("unpushed:old 2")
+def history_that_only_a_replacement_joins(world: World) -> None:
+    """What replaces a commit here does so nowhere else."""
+    git, first = with_old_history(world)
+    git("replace", "--graft", first, "old")
+
+
+@case("detached 2")
+def a_detached_head_that_only_a_replacement_joins(world: World) -> None:
+    git, first = with_old_history(world)
+    git("replace", "--graft", first, "old")
+    git("checkout", "-q", "--detach", "old")
+    git("branch", "-qD", "old")
+
+
 @case()
 def an_ignored_file(world: World) -> None:
     git = world.clone("repo")
@@ -500,6 +525,37 @@ def test_what_no_list_shows_is_looked_for(gitwatch: Gitwatch, tmp_path: Path) ->
     assert b"not checked: git does not take its .git for a repository" in gitwatch("unsaved", world.top).stdout
     (alone,) = json.loads(gitwatch("unsaved", "--json", world.top / "crashed").stdout)
     assert set(told(alone)) == {"unchecked"}
+
+
+def test_a_git_dir_without_its_worktree_is_told_of(gitwatch: Gitwatch, tmp_path: Path) -> None:
+    """git takes it for one wherever it lies; only a list of worktrees has none to show."""
+    world = World(tmp_path)
+    git = world.clone("aside")
+    commit(git)
+    write(git.path / "a", b"1\n")
+    git("stash", "-q")
+    git("checkout", "-q", "--detach")
+    commit(git, "nowhere")
+    (git.path / ".git").rename(git.path / ".git.bak")
+    for name, parted in (("lost", world.top), ("used", world.top), ("apart", tmp_path)):
+        world.clone(name, f"--separate-git-dir={world.top / name}.git")
+        commit(Git(world.top / name))
+        if parted is not world.top:
+            (world.top / name).rename(parted / name)
+    shutil.rmtree(world.top / "lost")
+    write(world.clone("outer").path / ".git/info/exclude", b"/v/\n")
+    world.clone("outer/v/b", f"--separate-git-dir={world.top}/outer/v/a.git")
+    write(world.top / "outer/v/b/new", b"")
+    done = gitwatch("unsaved", "--json", world.top)
+    found = {repo["path"].removeprefix(f"{world.top}/"): told(repo) for repo in json.loads(done.stdout)}
+    assert (done.returncode, found) == (1, {
+        "aside/.git.bak": ["detached 1", "stashed 1", "unpushed:main 1"],
+        "lost.git": ["unpushed:main 1"],
+        "used": ["unpushed:main 1"],
+        "apart.git": ["unpushed:main 1"],
+        "outer": [],
+        "outer/v/b": ["uncommitted 0/0/1"],
+    })  # fmt: skip
 
 
 def fixture_in(git: Git, world: World) -> Path:
