@@ -100,7 +100,7 @@ detached HEAD), stashes, repositories without remote, in submodules and linked w
 told to hide; repositories in ignored directories and far below PATH; a .git that git takes for none, a git dir without
 its worktree (all directories below PATH are looked at each time, but not other mounts). What a remote has is known from
 the last fetch.
-Not looked at: tags, notes, ignored files.
+Not looked at: tags, notes and other refs that are no branches, ignored files.
 
 Exit 0: nothing. Exit 1: something, or something could not be checked or fetched.
 
