@@ -247,6 +247,8 @@ class RepositoryWalk:
 
     def _watch_git_directories(self) -> None:
         git_dir, common_dir = self._location.git_dir, self._location.common_dir
+        # Before, too: the way to logs/refs would lead through a link onto a dead mount, with the table's lock held.
+        _refuse_links(self._location, *_LOGS)
         self._add(git_dir, Role.GIT_DIR, b"")
         if common_dir != git_dir:
             self._add(common_dir, Role.COMMON_DIR, b"")
@@ -256,7 +258,7 @@ class RepositoryWalk:
             self._add_recursively(own + b"/reftable", Role.REFS)
         for logs in (common_dir + b"/logs", common_dir + b"/logs/refs"):
             self._add(logs, Role.LOGS, logs + b"/")
-        _refuse_links(self._location, b"logs/refs", b"logs/refs/stash")
+        _refuse_links(self._location, *_LOGS)
         for name in (b"rebase-merge", b"rebase-apply", b"sequencer"):
             self._add(git_dir + b"/" + name, Role.ACTION, b"")
         self._add(common_dir + b"/worktrees", Role.WORKTREES, b"")
@@ -292,6 +294,9 @@ class RepositoryWalk:
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
+
+
+_LOGS = (b"logs/refs", b"logs/refs/stash")
 
 
 def _refuse_links(location: Location, *more: bytes) -> None:
