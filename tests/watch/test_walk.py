@@ -397,3 +397,18 @@ def test_find_nested_in_a_repository_whose_index_is_damaged(repository: Make) ->
     location = read_location(os.fsencode(git.path))
     assert location is not None
     assert find_nested(location) == []
+
+
+@pytest.mark.parametrize("part", ["logs", "info"])
+def test_no_watch_is_sought_beyond_a_link_in_the_git_dir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """It may lead onto a dead mount, and whoever waits there holds the table's lock."""
+    git = new_repository(tmp_path / "r", {"f": b"1\n"})
+    (git.path / ".git" / part).rename(tmp_path / "elsewhere")
+    (git.path / ".git" / part).symlink_to(tmp_path / "elsewhere")
+    sought: list[bytes] = []
+    monkeypatch.setattr(WatchTable, "add", lambda _self, path, *_: sought.append(path))
+    with pytest.raises(OSError, match="a symbolic link inside the git dir"):
+        Watched(git.path)
+    assert sought == []
