@@ -47,6 +47,10 @@ _MOST_DATA_BYTES = 1 << 32
 """Of a sealed git's own memory, files that it maps not counted: an index of 10 million entries takes half of it. An
 object of a megabyte can stand for a terabyte of zeros."""
 
+_FATAL = 128
+_NOT_ENTERED = b"fatal: cannot change to "
+"""What git says of its option -C."""
+
 _running: set[subprocess.Popen[bytes]] = set()
 _leaving = False
 """None is to be started any more."""
@@ -117,14 +121,14 @@ def run_git(
     if ceiling is not None and b":" not in ceiling:  # a colon cannot be quoted there
         environment[b"GIT_CEILING_DIRECTORIES"] = ceiling
     git = git_path()
-    command = [git, *options, *arguments]
+    command = [git, "-C", cwd, *options, *arguments]
     # git writes the new index beside the old one. The directory above is that of all copies: one set of rules for all.
     copies = os.path.dirname(os.path.dirname(index_file)) if refresh_index and index_file is not None else None
     rules = None if programs is Programs.DRIVERS else _rules(git, copies)
     with _running_lock:  # or `end_running_children` could come between the two, and leave it to itself
         if _leaving:
             raise EnvironmentFailure("no git is started any more: the daemon has ended")
-        child = _start(command, cwd, environment, rules, takes_stdin=bool(stdin))
+        child = _start(command, environment, rules, takes_stdin=bool(stdin))
         _running.add(child)
     if rules is not None:
         with suppress(OSError, ValueError):  # it ended already; or somebody allows us even less
@@ -144,6 +148,8 @@ def run_git(
     finally:
         with _running_lock:
             _running.discard(child)
+    if child.returncode == _FATAL and stderr.startswith(_NOT_ENTERED):
+        raise EnvironmentFailure(f"{shown(cwd)} cannot be entered: {shown(stderr).strip().rpartition(': ')[2]}")
     return GitAnswer(child.returncode, stdout, stderr)
 
 
@@ -182,19 +188,16 @@ def _git_programs(git: str, _mtime_ns: int) -> tuple[str, ...]:
 
 
 def _start(
-    command: list[str | bytes],
-    cwd: bytes,
-    environment: dict[bytes, bytes],
-    rules: sealed.Rules | None,
-    *,
-    takes_stdin: bool,
+    command: list[str | bytes], environment: dict[bytes, bytes], rules: sealed.Rules | None, *, takes_stdin: bool
 ) -> subprocess.Popen[bytes]:
     def start() -> subprocess.Popen[bytes]:
         # close_fds=False and no preexec_fn: CPython then uses vfork and closes nothing, which matters in a
         # process with a thousand descriptors. All of ours are close-on-exec.
+        # Until the child executes git this thread waits, without a deadline, and all that would start git after it. So
+        # a directory that may hang is not for the child to enter, but for git, by its option -C.
         return subprocess.Popen(
             command,
-            cwd=cwd,
+            cwd="/",
             env=environment,
             stdin=subprocess.PIPE if takes_stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -206,11 +209,9 @@ def _start(
     try:
         return start() if rules is None else sealed.start(rules, start)
     except FileNotFoundError as error:
-        if os.path.isdir(cwd):
-            raise GitMissing("git vanished while we ran", "install git or put it on PATH") from error
-        raise EnvironmentFailure(f"{shown(cwd)} is no longer there") from error
+        raise GitMissing("git vanished while we ran", "install git or put it on PATH") from error
     except OSError as error:
-        raise EnvironmentFailure(f"git does not start in {shown(cwd)}: {error.strerror}") from error
+        raise EnvironmentFailure(f"git does not start: {error.strerror}") from error
 
 
 def _collect(

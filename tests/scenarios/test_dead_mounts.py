@@ -136,19 +136,24 @@ class Mount:
 
     def __init__(self, daemon: Daemon, backing: Path, point: Path) -> None:
         self.daemon, self.point = daemon, point
-        inside = ("nsenter", "-U", "-m", "--preserve-credentials", "-t", str(daemon.pid))
         program = (sys.executable, "-m", "tests.zoo.fuse", str(backing), str(point))
         self.server = subprocess.Popen(
-            [*inside, *program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]
-        )
-        assert self.server.stdout is not None and self.server.stderr is not None
-        if self.server.stdout.readline() != b"mounted\n":
+            [*namespace.joining(daemon.pid), *program],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+        assert self.server.stderr is not None
+        if self._said() != b"mounted\n":
             reason = self.server.stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
             self.end()
             pytest.skip(f"no FUSE here: {reason}")
 
+    def _said(self) -> bytes:
+        assert self.server.stdout is not None
+        return self.server.stdout.readline()
+
     def fall_silent(self) -> None:
         self.server.send_signal(signal.SIGUSR1)
+        assert self._said() == b"silent\n"
 
     def answer_again(self) -> None:
         self.server.send_signal(signal.SIGUSR2)
@@ -292,6 +297,39 @@ def test_a_linked_worktree_on_a_dead_mount_hangs_nobody(
         assert time.monotonic() - began < LONG_S + PROBE_S
         mount.answer_again()
         wait_until(lambda: reasons()[str(place / "w")] == ["uncommitted"], 40.0, "it is looked at again")
+
+
+_ASK_GIT = """
+import os, sys, threading
+from gitwatchd.git.child import run_git
+(where,) = sys.argv[1:]
+ended = threading.Event()
+def ask():
+    try:
+        run_git(["status"], cwd=os.fsencode(where), timeout_s=1)
+    except Exception as failure:
+        print(type(failure).__name__, flush=True)
+    ended.set()
+asking = threading.Thread(target=ask, daemon=True)
+asking.start()
+print("asked", flush=True)
+assert ended.wait(30)
+"""
+
+
+def test_a_git_that_hangs_in_entering_its_directory_has_a_deadline(mounted: Mounted, place: Path) -> None:
+    """Until a child executes its program, whoever starts it waits, and all who would start another."""
+    daemon, mount, backing = mounted
+    mount.fall_silent()
+    (backing / "r").mkdir()
+    asking = subprocess.Popen(
+        [*namespace.joining(daemon.pid), sys.executable, "-c", _ASK_GIT, str(place / "r")],
+        stdout=subprocess.PIPE, cwd=Path(__file__).parents[2], text=True,
+    )  # fmt: skip
+    assert asking.stdout is not None
+    with asking, asking.stdout as said:
+        assert [said.readline() for _ in range(2)] == ["asked\n", "GitTimedOut\n"]
+    assert asking.returncode == 0
 
 
 def _lead_away(how: str, git: Git, there: Path, backing: Path) -> None:

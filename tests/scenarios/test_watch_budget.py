@@ -151,8 +151,7 @@ def hog() -> Iterator[Callable[[int, int, Path], subprocess.Popen[bytes]]]:
         for n in range(number):
             (directory / str(n)).mkdir(parents=True)
         program = [sys.executable, "-c", _HOG, str(directory)]
-        inside = ["nsenter", "-U", "-m", "--preserve-credentials", "-t", str(pid), *program]
-        running.append(subprocess.Popen(inside, stdout=subprocess.PIPE))
+        running.append(subprocess.Popen([*namespace.joining(pid), *program], stdout=subprocess.PIPE))
         assert running[-1].stdout is not None
         assert running[-1].stdout.readline() == b"%d\n" % number
         return running[-1]

@@ -21,7 +21,7 @@ from gitwatch.link import wait_gone
 from gitwatchd.errors import DaemonUnavailable
 from gitwatchd.model.report import text_or_bytes
 from gitwatchd.wire.address import Places, places
-from gitwatchd.wire.blocking import Connection
+from gitwatchd.wire.blocking import Connection, DaemonSilent
 from tests.zoo.commands import without_git
 from tests.zoo.waiting import wait_until
 
@@ -39,6 +39,17 @@ class Entries:
     stderr: bytes
 
 
+def _end_and_tell_why(pid: int) -> str:
+    """What a daemon that hangs was about: it ends with the stacks of its threads."""
+    try:
+        stderr = Path(f"/proc/{pid}/fd/2").readlink()
+        os.kill(pid, signal.SIGABRT)
+    except OSError as error:
+        return f"the daemon's stacks are not to be had: {error}"
+    wait_gone(pid, 10.0)
+    return stderr.read_text(errors="replace")
+
+
 class Client:
     """One persistent connection. `path` arguments are anything os.fsencode takes."""
 
@@ -48,7 +59,13 @@ class Client:
 
     def call(self, method: str, *params: Any, deadline_s: float = CALL_DEADLINE_S) -> Any:
         self._connection.renew_deadline(deadline_s)
-        return self._connection.call(method, *params)
+        try:
+            return self._connection.call(method, *params)
+        except DaemonSilent as silence:
+            if method == "hello":
+                raise
+            silence.add_note(_end_and_tell_why(int(self.hello["pid"])))
+            raise
 
     def entries(self, path: str | bytes | os.PathLike[str], **options: Any) -> Entries:
         answer = self.call("entries", text_or_bytes(os.fsencode(path)), {"z": True, **options})
@@ -95,7 +112,7 @@ class Daemon:
     ) -> None:
         """`before`: what it is run by; it has to end in `exec`, so that the process is the daemon's."""
         state_dir.mkdir(parents=True, exist_ok=True)
-        environment = {**without_git(os.environ), **(env or {})}
+        environment = {**without_git(os.environ), "PYTHONFAULTHANDLER": "1", **(env or {})}
         self.state_dir = state_dir
         self.places: Places = places(environment, os.getuid(), os.fsencode(state_dir))
         self.stderr_path = state_dir / "stderr"

@@ -1,7 +1,8 @@
 """A file system in user space, read only: what lies in a directory, seen through a server that can fall silent.
 
 `python -m tests.zoo.fuse BACKING MOUNTPOINT` mounts it (run it in a mount namespace of its own) and serves until it is
-killed. SIGUSR1: it takes requests and answers none, as a dead network server does: who waits sleeps uninterruptibly.
+killed. SIGUSR1: it says "silent", and from then on takes requests and answers none, as a dead network server does: who
+waits sleeps uninterruptibly.
 SIGUSR2: it answers again, those that waited first. Nothing is cached by the kernel, so a change of BACKING shows at
 once and raises no event in the mount.
 """
@@ -39,6 +40,10 @@ class Server:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.mount(b"zoo", os.fsencode(point), b"fuse", 0, options.encode()):
             raise OSError(ctypes.get_errno(), "mount")
+
+    def fall_silent(self, *_: object) -> None:
+        self.silent = True
+        os.write(sys.stdout.fileno(), b"silent\n")
 
     def serve(self) -> None:
         while True:
@@ -133,7 +138,7 @@ class Server:
 def main() -> None:
     backing, point = sys.argv[1:]
     server = Server(backing)
-    signal.signal(signal.SIGUSR1, lambda *_: setattr(server, "silent", True))
+    signal.signal(signal.SIGUSR1, server.fall_silent)
     signal.signal(signal.SIGUSR2, lambda *_: setattr(server, "silent", False))
     server.mount(point)
     print("mounted", flush=True)

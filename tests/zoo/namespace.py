@@ -44,14 +44,15 @@ def _enter(limits: Mapping[str, int], commands: tuple[str, ...], program: tuple[
     return ("unshare", "-Ur", "--mount", "sh", "-c", script, "sh", *program)
 
 
-def _inside(pid: int) -> tuple[str, ...]:
+def joining(pid: int) -> tuple[str, ...]:
+    """What a program is run by that is to be in the namespaces of process `pid`."""
     return ("nsenter", "-U", "-m", "--preserve-credentials", "-t", str(pid))
 
 
 def inside(pid: int, command: str) -> str:
     """Run a shell command in the namespaces of process `pid`; raises when it fails."""
     done = subprocess.run(
-        [*_inside(pid), "sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        [*joining(pid), "sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     return done.stdout.decode(errors="replace")
@@ -64,6 +65,6 @@ def limit(pid: int, name: str, number: int) -> None:
 
 def judge_inside(pid: int, path: str) -> Answer:
     done = subprocess.run(
-        [*_inside(pid), JUDGE[0], "-C", path, *JUDGE[1:]], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        [*joining(pid), JUDGE[0], "-C", path, *JUDGE[1:]], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
     return Answer(done.returncode, done.stdout, done.stderr)
