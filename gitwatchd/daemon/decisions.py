@@ -62,7 +62,10 @@ class Decisions:
 
     def is_absent(self, path: bytes) -> bool:
         """Whether no directory is there; False where looking might hang."""
-        where = resolve_links(path, self._fleet.watcher.is_local)
+        try:
+            where = resolve_links(path, self._fleet.watcher.is_local, strict=True)
+        except OSError:
+            return True
         return self._fleet.watcher.is_local(where) and not os.path.isdir(where)
 
     def look_where_roots_appeared(self) -> None:

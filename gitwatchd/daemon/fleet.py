@@ -308,7 +308,11 @@ class Fleet:
 
     def is_local_directory(self, path: bytes) -> bool:
         """Whether `path` is, or leads to, a directory on no mount that may hang."""
-        where = reach.resolve_links(path, self.watcher.is_local)
+        try:
+            # What is missing is not looked at again: by then it may be a link.
+            where = reach.resolve_links(path, self.watcher.is_local, strict=True)
+        except OSError:
+            return False
         return self.watcher.is_local(where) and os.path.isdir(where)
 
     def is_local(self, location: Location) -> bool:

@@ -239,12 +239,9 @@ class Watching:
         known = self._identities.get(path)
         now: Identity | None = None
         try:
-            # A directory above may be a link by now.
-            if reach.is_kept_local():
-                # Not `check`, which would trust a look of a moment ago.
-                reach.follow(path)
-                reach.follow(repository.location.git_dir)
-            if known is not None and not repository.gone:
+            # A directory above may be a link by now, or become one right after it was moved away.
+            there = all([reach.may_be_there(path), reach.may_be_there(repository.location.git_dir)])
+            if there and known is not None and not repository.gone:
                 now = read_identity(repository.location, [directory for directory, _ in known.borrowed])
         except reach.LeadsAway as away:
             if not repository.gone:
@@ -252,7 +249,7 @@ class Watching:
                 self._fleet.on_led_away(path, away.mount)
             return
         if repository.gone:
-            if os.path.exists(repository.location.git_dir):
+            if there and os.path.exists(repository.location.git_dir):
                 self._fleet.feed(Changed(path, rewalk=True))
         elif known is not None and now != known:
             del self._identities[path]

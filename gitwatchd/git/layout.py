@@ -60,7 +60,10 @@ def read_location(top: bytes) -> Location | None:
     core.worktree the location's path is that worktree, wherever it lies; a `.git` directory with core.bare is
     a bare repository whose path is the `.git` directory, as git sees it. Raises LeadsAway.
     """
-    top = reach.follow(top)
+    there = reach.follow_if_there(top)
+    if there is None:
+        return None
+    top = there
     dot_git = top + b"/.git" if top != b"/" else b"/.git"
     try:
         mode = os.lstat(dot_git).st_mode

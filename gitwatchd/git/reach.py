@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gitwatchd.errors import EnvironmentFailure
 from gitwatchd.mounts import Mounts
@@ -76,12 +76,32 @@ def check(path: bytes) -> None:
     now = time.monotonic()
     if _passed_until.get((path, remote), 0.0) > now:
         return
-    _, away = _follow(path, lambda here: here not in remote, strict=False)
-    if away is not None:
-        raise LeadsAway(path, away)
+    end = _follow(path, lambda here: here not in remote, strict=False)
+    if end.away is not None:
+        raise LeadsAway(path, end.away)
+    if not end.there:
+        return  # where a directory was moved away, a link is what often comes next
     if len(_passed_until) >= _MOST_PASSED:
         _passed_until.clear()
     _passed_until[path, remote] = now + _PASSES_FOR_S
+
+
+def may_be_there(path: bytes) -> bool:
+    """False: nothing is at `path` (absolute), and what is there the next moment may be a link, so nobody is to look.
+    For who comes because an event told that a directory was moved away. Raises LeadsAway.
+    """
+    return not _remote() or follow_if_there(path) is not None
+
+
+def follow_if_there(path: bytes) -> bytes | None:
+    """As `follow`, and None where `may_be_there` is False."""
+    remote = _remote()
+    if not remote:
+        return os.path.realpath(path)
+    end = _follow(path, lambda here: here not in remote, strict=False)
+    if end.away is not None:
+        raise LeadsAway(path, end.away)
+    return end.path if end.there else None
 
 
 def follow(path: bytes) -> bytes:
@@ -92,10 +112,10 @@ def follow(path: bytes) -> bytes:
     remote = _remote()
     if not remote:
         return os.path.realpath(path)
-    end, away = _follow(path, lambda here: here not in remote, strict=False)
-    if away is not None:
-        raise LeadsAway(path, away)
-    return end
+    end = _follow(path, lambda here: here not in remote, strict=False)
+    if end.away is not None:
+        raise LeadsAway(path, end.away)
+    return end.path
 
 
 def check_if_link(path: bytes) -> None:
@@ -127,36 +147,52 @@ def _remote() -> tuple[bytes, ...]:
 def resolve_links(path: bytes, is_local: Callable[[bytes], bool], *, strict: bool = False) -> bytes:
     """`path` (absolute) as `os.path.realpath` has it, as far as that leads onto no mount that may hang: from there on
     it stays as it is. Raises OSError when `strict` and something on the way is missing or closed."""
-    return _follow(path, is_local, strict=strict)[0]
+    return _follow(path, is_local, strict=strict).path
 
 
-def _follow(path: bytes, is_local: Callable[[bytes], bool], *, strict: bool) -> tuple[bytes, bytes | None]:
-    """And the first place on the way that is not local."""
+class _End(NamedTuple):
+    path: bytes
+    away: bytes | None
+    """The first place on the way that is not local."""
+    there: bool
+    """Something local is there."""
+
+
+def _follow(path: bytes, is_local: Callable[[bytes], bool], *, strict: bool) -> _End:
     so_far, rest = b"/", path.split(b"/")[:0:-1]
     links = 0
+    missing = 0
+    """How many of the last names of `so_far` are below what is not there. None of those is looked up: a link may take
+    the place of what is missing, and lead away, between two of our looks."""
     while rest:
         name = rest.pop()
         if name in (b"", b"."):
             continue
         if name == b"..":
             so_far = os.path.dirname(so_far)
+            missing = max(0, missing - 1)
             continue
         here = so_far.rstrip(b"/") + b"/" + name
         if not is_local(here):
-            return os.path.normpath(b"/".join([here, *reversed(rest)])), here
+            return _End(os.path.normpath(b"/".join([here, *reversed(rest)])), here, there=False)
+        if missing:
+            so_far = here
+            missing += 1
+            continue
         try:
             target = os.readlink(here)
         except OSError as error:
             if strict and error.errno != errno.EINVAL:  # EINVAL: it is no link
                 raise
             so_far = here
+            missing = int(error.errno in (errno.ENOENT, errno.ENOTDIR))
             continue
         links += 1
         if links > _MOST_LINKS:
             if strict:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-            return path, None
+            return _End(path, None, there=False)
         if target.startswith(b"/"):
             so_far = b"/"
         rest += target.split(b"/")[::-1]
-    return so_far, None
+    return _End(so_far, None, there=not missing)

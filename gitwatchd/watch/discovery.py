@@ -48,7 +48,8 @@ def walk_root(
     while stack:
         directory = stack.pop()
         try:
-            reach.check(directory)  # it may be a link by now, a root too
+            if not reach.may_be_there(directory):  # it may be a link by now, a root too
+                continue
         except LeadsAway as away:
             led_away(directory, away.mount)
             continue

@@ -57,6 +57,36 @@ def test_the_root_of_all() -> None:
     assert resolve_links(b"/", lambda _path: True, strict=True) == b"/"
 
 
+@pytest.mark.parametrize("path", [b"/no/x/y", b"/f/x/y", b"/no/x/../../no/y", b"/l/no/x"])
+def test_nothing_is_looked_up_below_what_is_missing(top: bytes, path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks a link may take its place that leads onto a dead mount."""
+    read_link = os.readlink
+    missing: list[bytes] = []
+
+    def look(here: bytes) -> bytes:
+        assert not any(here.startswith(each + b"/") for each in missing)
+        try:
+            return read_link(here)
+        except (FileNotFoundError, NotADirectoryError):
+            missing.append(here)
+            raise
+
+    monkeypatch.setattr("gitwatchd.git.reach.os.readlink", look)
+    assert resolve_links(top + path, lambda _path: True) == os.path.normpath(top + path.replace(b"/l/", b"/d/"))
+    assert missing
+
+
+def test_what_is_missing_is_not_taken_for_good_for_a_moment(dead: bytes, tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "moved")
+    reach.check(path + b"/x")
+    assert not reach.may_be_there(path + b"/x")
+    assert reach.follow_if_there(path) is None
+    os.symlink(dead, path)
+    for asked in (reach.check, reach.may_be_there, reach.follow_if_there):
+        with pytest.raises(LeadsAway):
+            asked(path + b"/x")
+
+
 @pytest.mark.parametrize("path", [b"/no", b"/dangling", b"/f/x", b"/loop"])
 def test_strictly(top: bytes, path: bytes) -> None:
     with pytest.raises(OSError):  # noqa: PT011 - which one is the kernel's to say
