@@ -12,6 +12,7 @@ Never: a shell, an inherited `GIT_*`, a hook, a prompt, the caller's standard in
 from __future__ import annotations
 
 import os
+import re
 import resource
 import select
 import shutil
@@ -48,8 +49,8 @@ _MOST_DATA_BYTES = 1 << 32
 object of a megabyte can stand for a terabyte of zeros."""
 
 _FATAL = 128
-_NOT_ENTERED = b"fatal: cannot change to "
-"""What git says of its option -C."""
+_NOT_ENTERED = re.compile(rb"^fatal: cannot change to .*: (.*)$", re.MULTILINE)
+"""What git says of its option -C, perhaps below warnings about the user's configuration."""
 
 _running: set[subprocess.Popen[bytes]] = set()
 _leaving = False
@@ -148,8 +149,8 @@ def run_git(
     finally:
         with _running_lock:
             _running.discard(child)
-    if child.returncode == _FATAL and stderr.startswith(_NOT_ENTERED):
-        raise EnvironmentFailure(f"{shown(cwd)} cannot be entered: {shown(stderr).strip().rpartition(': ')[2]}")
+    if child.returncode == _FATAL and (refusal := _NOT_ENTERED.search(stderr)) is not None:
+        raise EnvironmentFailure(f"{shown(cwd)} cannot be entered: {shown(refusal[1])}")
     return GitAnswer(child.returncode, stdout, stderr)
 
 

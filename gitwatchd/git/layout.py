@@ -294,11 +294,11 @@ def object_directories(directory: bytes) -> list[bytes]:
         if found[each] >= _DEEPEST_ALTERNATES:
             continue
         try:
-            lines = read_regular(each + b"/info/alternates", _LONGEST_ALTERNATES_BYTES).splitlines()
+            listed = read_regular(each + b"/info/alternates", _LONGEST_ALTERNATES_BYTES)
         except OSError as error:
             raise_if_exhausted(error)
             continue
-        for line in lines:
+        for line in listed.partition(b"\0")[0].splitlines():  # a NUL ends it for git
             other = os.path.join(each, line)
             if line and not line.startswith(b"#") and other not in found:
                 reach.check(other)

@@ -340,6 +340,10 @@ def test_running_children_can_be_ended_from_another_thread(
 def test_what_cannot_be_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EnvironmentFailure, match="gone cannot be entered: No such file or directory"):
         run_git(["status"], cwd=os.fsencode(tmp_path / "gone"), timeout_s=1)
+    (tmp_path / ".gitconfig").write_text("[trace2]\n\tnormalTarget = relative\n")  # of which git warns first
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(EnvironmentFailure, match=r"gone cannot be entered: No such file or directory$"):
+        run_git(["status"], cwd=os.fsencode(tmp_path / "gone"), timeout_s=1)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(GitMissing):
         run_git(["status"], cwd=b"/", timeout_s=1)

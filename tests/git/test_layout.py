@@ -12,10 +12,12 @@ from gitwatchd.git.layout import (
     find_worktree,
     is_bare_layout,
     linked_worktrees,
+    object_directories,
     read_format,
     read_location,
 )
 from gitwatchd.model.repository import Location
+from tests.zoo.commands import new_repository
 
 
 def by_git(run) -> Location:
@@ -179,3 +181,13 @@ def test_format(git, tmp_path):
     (tmp_path / "s/.git/config").write_bytes(b"[extensions]\nrefStorage = reftable\n")
     layout = read_format(os.fsencode(tmp_path / "s/.git"))
     assert (layout.oid_bytes, layout.ref_storage) == (20, "reftable")
+
+
+def test_a_nul_ends_the_list_of_borrowed_directories(tmp_path: Path) -> None:
+    lender = new_repository(tmp_path / "lender", {"f": b"1\n"})
+    git = new_repository(tmp_path / "r", {"f": b"2\n"})
+    objects = os.fsencode(git.path / ".git/objects")
+    lent = os.fsencode(lender.path / ".git/objects")
+    Path(os.fsdecode(objects + b"/info/alternates")).write_bytes(lent + b"\n\0" + lent + b"/none\n")
+    assert git.ask("status").exit == 0
+    assert object_directories(objects) == [objects, lent]
