@@ -105,7 +105,8 @@ class Budget:
             return None
         if not self.discovery_off:
             self.discovery = shortage.discovery
-        self.capacity = self._total + self._discovery_held() + shortage.placed
+        # What discovery held then, also when it was told to give way since: two walks may be refused for the same want.
+        self.capacity = self._total + shortage.discovery + shortage.placed
         if known is not None and not known.first:
             return self._displace(short, repositories, now)
         asked_at = repositories[path].asked_at

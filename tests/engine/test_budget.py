@@ -104,6 +104,13 @@ def test_discovery_goes_first(play: Play) -> None:
     assert play[A].watch is Watch.WATCHED
 
 
+def test_two_that_were_refused_before_discovery_had_given_way_are_both_walked_again(play: Play) -> None:
+    play >> found(A, asked_at=1.0) << Walk(A, EVERYTHING)
+    play >> found(B, asked_at=1.0) << Walk(B, EVERYTHING)
+    play >> short(A, needed=30, placed=10, discovery=60) << StopDiscovery() << Walk(A, EVERYTHING)
+    play >> short(B, needed=30, placed=5, discovery=60) << Walk(B, EVERYTHING)
+
+
 def test_nobody_gives_way_in_vain(play: Play) -> None:
     settle(play, A, 10, asked_at=1.0)
     play >> found(C, asked_at=3.0) << Walk(C, EVERYTHING)
