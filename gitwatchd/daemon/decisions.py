@@ -6,7 +6,6 @@ Runs: serving thread.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from gitwatchd.daemon.trust import is_trusted
@@ -62,11 +61,7 @@ class Decisions:
 
     def is_absent(self, path: bytes) -> bool:
         """Whether no directory is there; False where looking might hang."""
-        try:
-            where = resolve_links(path, self._fleet.watcher.is_local, strict=True)
-        except OSError:
-            return True
-        return self._fleet.watcher.is_local(where) and not os.path.isdir(where)
+        return self._fleet.is_directory(path) is False
 
     def look_where_roots_appeared(self) -> None:
         fleet = self._fleet

@@ -306,14 +306,14 @@ class Fleet:
         """Whether looking for a repository in `directory` cannot hang, as far as is known."""
         return self.watcher.is_local(directory) and self.watcher.leads_onto(directory) is None
 
-    def is_local_directory(self, path: bytes) -> bool:
-        """Whether `path` is, or leads to, a directory on no mount that may hang."""
+    def is_directory(self, path: bytes) -> bool | None:
+        """Whether `path` is, or leads to, a directory; None where looking might hang."""
         try:
             # What is missing is not looked at again: by then it may be a link.
             where = reach.resolve_links(path, self.watcher.is_local, strict=True)
         except OSError:
             return False
-        return self.watcher.is_local(where) and os.path.isdir(where)
+        return os.path.isdir(where) if self.watcher.is_local(where) else None
 
     def is_local(self, location: Location) -> bool:
         """Whether looking at it cannot hang."""

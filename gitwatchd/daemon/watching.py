@@ -165,7 +165,7 @@ class Watching:
         self._fleet.watcher.release(path)
         self._fleet.forget_cached(path)
         self._fleet.feed(Analysed(path, Gone(), Level.L3, time.time()))
-        if self._fleet.is_local_directory(path):
+        if self._fleet.is_directory(path):
             self._fleet.roots.look(path)
 
     def on_found(self, location: Location) -> None:

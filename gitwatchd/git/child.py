@@ -49,7 +49,7 @@ _MOST_DATA_BYTES = 1 << 32
 object of a megabyte can stand for a terabyte of zeros."""
 
 _FATAL = 128
-_NOT_ENTERED = re.compile(rb"^fatal: cannot change to .*: (.*)$", re.MULTILINE)
+_NOT_ENTERED = re.compile(rb"^fatal: cannot change to '[\s\S]*': (.*)$", re.MULTILINE)
 """What git says of its option -C, perhaps below warnings about the user's configuration."""
 
 _running: set[subprocess.Popen[bytes]] = set()

@@ -76,10 +76,7 @@ def check(path: bytes) -> None:
     now = time.monotonic()
     if _passed_until.get((path, remote), 0.0) > now:
         return
-    end = _follow(path, lambda here: here not in remote, strict=False)
-    if end.away is not None:
-        raise LeadsAway(path, end.away)
-    if not end.there:
+    if not _find_end(path, remote).there:
         return  # where a directory was moved away, a link is what often comes next
     if len(_passed_until) >= _MOST_PASSED:
         _passed_until.clear()
@@ -98,9 +95,7 @@ def follow_if_there(path: bytes) -> bytes | None:
     remote = _remote()
     if not remote:
         return os.path.realpath(path)
-    end = _follow(path, lambda here: here not in remote, strict=False)
-    if end.away is not None:
-        raise LeadsAway(path, end.away)
+    end = _find_end(path, remote)
     return end.path if end.there else None
 
 
@@ -112,10 +107,7 @@ def follow(path: bytes) -> bytes:
     remote = _remote()
     if not remote:
         return os.path.realpath(path)
-    end = _follow(path, lambda here: here not in remote, strict=False)
-    if end.away is not None:
-        raise LeadsAway(path, end.away)
-    return end.path
+    return _find_end(path, remote).path
 
 
 def check_if_link(path: bytes) -> None:
@@ -156,6 +148,14 @@ class _End(NamedTuple):
     """The first place on the way that is not local."""
     there: bool
     """Something local is there."""
+
+
+def _find_end(path: bytes, remote: tuple[bytes, ...]) -> _End:
+    """Raises LeadsAway."""
+    end = _follow(path, lambda here: here not in remote, strict=False)
+    if end.away is not None:
+        raise LeadsAway(path, end.away)
+    return end
 
 
 def _follow(path: bytes, is_local: Callable[[bytes], bool], *, strict: bool) -> _End:

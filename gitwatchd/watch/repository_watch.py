@@ -8,7 +8,7 @@ Invariant: nothing is watched for it after `release`, even by a walk that is sti
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from errno import ENOENT
 
 from gitwatchd.git import reach
@@ -90,7 +90,8 @@ class Released(Exception):
 class RepositoryWatch:
     """The sink of one repository. All its watches lie in one table, so that draining one queue settles it."""
 
-    def __init__(self, location: Location, table: WatchTable) -> None:
+    def __init__(self, location: Location, table: WatchTable, count_discovery: Callable[[], int] = lambda: 0) -> None:
+        """`count_discovery`: how many watches discovery holds now."""
         self.location = location
         self.table = table
         self.changes = Changes()
@@ -105,8 +106,11 @@ class RepositoryWatch:
         """Which of its directories hold what the index does not name; lent to the incremental level."""
         self.placed: int | None = None
         """How many watches it held when it was refused one; it has none since, and its walk only counts."""
+        self.discovery = 0
+        """How many discovery held at that moment: it may have given way by the end of the walk."""
         self.needed: set[bytes] = set()
         """The directories counted since then, and those that it held."""
+        self._count_discovery = count_discovery
         self._released = False
 
     # ---- watches
@@ -137,6 +141,7 @@ class RepositoryWatch:
             if self.placed is None:
                 self.needed = self.table.paths_of(self)
                 self.placed = len(self.needed)
+                self.discovery = self._count_discovery()
                 self.table.release(self)
 
     def release(self) -> None:

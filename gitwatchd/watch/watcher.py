@@ -449,7 +449,7 @@ class Watcher:
                 if new:
                     table.close()
                 raise Released
-            watch = self._watches[path] = RepositoryWatch(location, table)
+            watch = self._watches[path] = RepositoryWatch(location, table, lambda: self._common.count(self._discovery))
             if new:
                 self._own[path] = table
                 self._loop.call_from_thread(lambda: self._listen(table))
@@ -490,7 +490,7 @@ class Watcher:
             needed = len(watch.needed)
             state, reason = Watch.POLLED, f"no inotify watches left: it takes {needed}"
             hint = more_watches_hint(self._allowance.used + needed)
-            shortage = Shortage(Lack.WATCHES, needed, watch.placed, self._common.count(self._discovery))
+            shortage = Shortage(Lack.WATCHES, needed, watch.placed, watch.discovery)
         if state is not Watch.WATCHED:
             watch.release()  # half of the watches are none
         looked = look and self.sight is not None and walk.seen is not None and state is Watch.WATCHED

@@ -343,7 +343,7 @@ def test_what_cannot_be_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / ".gitconfig").write_text("[trace2]\n\tnormalTarget = relative\n")  # of which git warns first
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(EnvironmentFailure, match=r"gone cannot be entered: No such file or directory$"):
-        run_git(["status"], cwd=os.fsencode(tmp_path / "gone"), timeout_s=1)
+        run_git(["status"], cwd=os.fsencode(tmp_path / "here\nor gone"), timeout_s=1)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(GitMissing):
         run_git(["status"], cwd=b"/", timeout_s=1)

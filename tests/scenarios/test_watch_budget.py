@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from gitwatchd.engine.budget import RETRY_S
 from gitwatchd.wire.rpc import RemoteError
 from tests.scenarios.commands import children_of
 from tests.zoo import namespace
@@ -132,9 +131,7 @@ def test_discovery_gives_way_first_and_new_repositories_are_still_found(
     daemon = start_daemon(before=namespace.entering({"watches": 250}))
     with daemon.connect() as client:
         assert len(client.reports(root)) == len(fleet)
-        # Walks at the same time know nothing of each other's watches: one may be refused in vain, and is then tried for
-        # again when somebody asks after the pause.
-        wait_until(lambda: watched(client, fleet) == [path.name for path in fleet], RETRY_S + 30.0, "all are watched")
+        assert watched(client, fleet) == [path.name for path in fleet]
         assert client.call("doctor")["watches"]["discovery"] == 0
         new = new_repository(root / "empty/7/new", {"a": b"1\n"}).path
         assert str(new) in [report["path"] for report in client.reports(root)]

@@ -24,7 +24,7 @@ from gitwatchd.watch.events import (
     MOVED_TO,
 )
 from gitwatchd.watch.repository_watch import GIT_DIRECTORIES, TRACKED, Released, RepositoryWatch, rules_of
-from gitwatchd.watch.table import WatchTable
+from gitwatchd.watch.table import Allowance, WatchTable
 
 NOTHING = Changes()
 
@@ -221,3 +221,22 @@ def test_gitmodules_is_not_looked_at_there(watch: RepositoryWatch) -> None:
         assert after(watch, Role.WORKTREE, MOVED_TO, b".gitmodules").new_directories == {GIT_DIRECTORIES, TRACKED}
     finally:
         reach.keep_local(None)
+
+
+# ---- no watches left
+
+
+def test_what_discovery_held_is_told_as_of_the_refusal(tmp_path: Path) -> None:
+    """It gives way while the walk goes on counting."""
+    top = os.fsencode(tmp_path)
+    (tmp_path / "d").mkdir()
+    table = WatchTable(Allowance(1))
+    held = [62]
+    watch = RepositoryWatch(Location(RepoPath(top), top, top, bare=True), table, lambda: held[0])
+    watch.add(top, Role.GIT_DIR, b"")
+    assert watch.placed is None
+    watch.add(top + b"/d", Role.REFS, b"")
+    held[0] = 0
+    watch.add(top + b"/d", Role.INFO, b"")
+    assert (watch.placed, len(watch.needed), watch.discovery) == (1, 2, 62)
+    table.close()
